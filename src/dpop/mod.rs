@@ -1,0 +1,9 @@
+//! DPoP proofs (RFC 9449): reading one, and the checklist of section 4.3.
+
+mod error;
+mod proof;
+mod verify;
+
+pub use error::ProofError;
+pub use proof::{MAX_JTI_BYTES, MAX_PROOF_BYTES, Proof};
+pub use verify::{BoundKey, Expected, NonceCheck, ProofPolicy, VerifiedProof, verify};
