@@ -116,6 +116,7 @@ where
     check_token_hash(&proof, expected.token)?; //                               check 12, "ath"
     let token = token.await?;
     check_binding(&proof, token.bound_key())?; //                               check 12, "the public key"
+    token.permits()?;
     check_signature(&proof)?; //                                                check 6
     Ok((VerifiedProof { key: proof.key, jti: proof.jti, iat: proof.iat }, token))
 }
