@@ -7,14 +7,14 @@ use std::time::Duration;
 
 use http::header::{HOST, USER_AGENT};
 use http::uri::{Authority, Scheme};
-use http::{HeaderValue, Request, Response, StatusCode};
+use http::{HeaderValue, Method, Request, Response, StatusCode};
 use hyper::body::Incoming;
 use tokio::time::Instant;
 
 use super::body::{Progress, ResponseBody, Upload};
 use super::connect::{Connector, Wish};
 use super::health::{Active, Ejection};
-use super::outbound::{self, Address};
+use super::outbound::{self, Address, Upgrade};
 use super::pool::{Lease, Pool, Sent};
 use super::{Endpoint, EndpointStatus, HealthCheck, Protocol, UpstreamError, UpstreamOptions};
 
@@ -82,7 +82,7 @@ impl Backend {
     pub(super) async fn exchange(
         self: &Arc<Self>,
         mut request: Request<Upload>,
-        upgrade: bool,
+        upgrade: Upgrade,
     ) -> Result<Response<ResponseBody>, Failure> {
         let in_flight = InFlight::new(self);
         let wish = self.wish(&request, upgrade);
@@ -95,16 +95,14 @@ impl Backend {
                     return Err(Failure::Unsent(request, UpstreamError::Connect));
                 }
             };
-            if upgrade && lease.is_http2() {
-                // Other protocols have no form in HTTP/2 (RFC 9113 section 8.6).
-                if !outbound::is_websocket(request.headers()) || !lease.takes_extended_connect().await {
-                    return Err(Failure::Sent(UpstreamError::Protocol));
+            match (lease.is_http2(), upgrade) {
+                (false, _) => outbound::for_http1(&mut request, &self.address),
+                (true, Upgrade::No) => outbound::for_http2(&mut request, &self.address),
+                (true, Upgrade::WebSocket) if lease.takes_extended_connect().await => {
+                    outbound::for_websocket_over_http2(&mut request, &self.address);
                 }
-                outbound::for_websocket_over_http2(&mut request, &self.address);
-            } else if lease.is_http2() {
-                outbound::for_http2(&mut request, &self.address);
-            } else {
-                outbound::for_http1(&mut request, &self.address);
+                // HTTP/2 has no other form of it (RFC 9113 section 8.6).
+                (true, Upgrade::WebSocket | Upgrade::Other) => return Err(Failure::Sent(UpstreamError::Protocol)),
             }
             match self.send(&mut lease, request).await {
                 Ok(response) => {
@@ -130,11 +128,16 @@ impl Backend {
         }
     }
 
-    fn wish(&self, request: &Request<Upload>, upgrade: bool) -> Wish {
+    #[cfg(test)]
+    pub(super) fn idle_and_open(&self) -> usize {
+        self.pool.idle_and_open()
+    }
+
+    fn wish(&self, request: &Request<Upload>, upgrade: Upgrade) -> Wish {
         match self.protocol {
             Protocol::Http1 => Wish::Http1,
             Protocol::Http2 => Wish::Http2,
-            Protocol::Auto if upgrade => Wish::Http1,
+            Protocol::Auto if upgrade != Upgrade::No => Wish::Http1,
             Protocol::Auto if self.secure => Wish::Negotiate,
             Protocol::Auto if outbound::is_grpc(request.headers()) => Wish::Http2,
             Protocol::Auto => Wish::Http1,
@@ -144,7 +147,8 @@ impl Backend {
     async fn send(&self, lease: &mut Lease, request: Request<Upload>) -> Result<Response<Incoming>, Failure> {
         let progress = request.body().progress();
         // What has no body can be sent again where an HTTP/2 peer says that it did not process it.
-        let spare = (lease.is_http2() && progress.is_none()).then(|| outbound::copy_head(&request));
+        let repeatable = lease.is_http2() && progress.is_none() && request.method() != Method::CONNECT;
+        let spare = repeatable.then(|| outbound::copy_head(&request));
         let sent = match await_head(lease.send(request), self.timeout, progress.as_deref()).await {
             Some(Some(sent)) => sent,
             Some(None) => return Err(Failure::Sent(UpstreamError::Reset)),
@@ -200,7 +204,7 @@ impl Backend {
             .header(USER_AGENT, "dpop-gate")
             .body(Upload::empty())
             .ok()?;
-        let mut lease = self.pool.open_private(self.wish(&request, false)).await.ok()?;
+        let mut lease = self.pool.open_private(self.wish(&request, Upgrade::No)).await.ok()?;
         if lease.is_http2() {
             outbound::for_http2(&mut request, &self.address);
         } else {
@@ -237,7 +241,7 @@ fn finish(response: Response<Incoming>, mut lease: Lease, in_flight: InFlight) -
 
 /// Waits for the head for `timeout`, counted anew from each piece of the request body, and not while the client is
 /// the one to send the next: neither a slow upload nor a long one is the upstream's fault. `None` when over.
-async fn await_head(
+pub(super) async fn await_head(
     sent: impl Future<Output = Option<Sent>>,
     timeout: Duration,
     progress: Option<&Progress>,

@@ -27,12 +27,7 @@ pub(super) struct Ejection {
 
 impl Ejection {
     pub(super) fn new() -> Self {
-        Self {
-            base: Instant::now(),
-            failures: AtomicU32::new(0),
-            rounds: AtomicU32::new(0),
-            until: AtomicU64::new(0),
-        }
+        Self { base: Instant::now(), failures: AtomicU32::new(0), rounds: AtomicU32::new(0), until: AtomicU64::new(0) }
     }
 
     /// Left out now.

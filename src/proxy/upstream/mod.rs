@@ -33,6 +33,7 @@ use crate::metrics::{UpstreamErrorKind, UpstreamMetrics};
 use balance::Balancer;
 use body::Upload;
 use endpoint::{Backend, Failure};
+use outbound::Upgrade;
 
 pub use body::ResponseBody;
 
@@ -192,7 +193,7 @@ impl Upstream {
 
     async fn try_endpoints(&self, request: Request<RequestBody>) -> Result<Response<ResponseBody>, UpstreamError> {
         let mut request = request.map(Upload::new);
-        let upgrade = outbound::is_upgrade(request.headers());
+        let upgrade = Upgrade::of(request.headers());
         let mut tried = Vec::new();
         let mut last = UpstreamError::Unhealthy;
         while let Some((index, backend)) = self.balancer.pick(&self.backends, &tried) {

@@ -19,20 +19,33 @@ pub(super) struct Address {
     pub(super) preserve_host: bool,
 }
 
-/// The request asks for another protocol (RFC 9110 section 7.8).
-pub(super) fn is_upgrade(headers: &HeaderMap) -> bool {
-    headers.contains_key(UPGRADE)
-        && headers
+/// Whether a request asks for another protocol (RFC 9110 section 7.8). Read once from what the client sent, since one
+/// of the forms below takes the headers away.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Upgrade {
+    /// It does not.
+    No,
+    /// To WebSocket, which HTTP/2 has a form for.
+    WebSocket,
+    /// To anything else, which exists over HTTP/1.1 only.
+    Other,
+}
+
+impl Upgrade {
+    pub(super) fn of(headers: &HeaderMap) -> Self {
+        let Some(protocol) = headers.get(UPGRADE) else { return Self::No };
+        let asked = headers
             .get_all(CONNECTION)
             .iter()
             .filter_map(|value| value.to_str().ok())
             .flat_map(|value| value.split(','))
-            .any(|option| option.trim().eq_ignore_ascii_case("upgrade"))
-}
-
-/// The upgrade is to WebSocket, the one that HTTP/2 has a form for here.
-pub(super) fn is_websocket(headers: &HeaderMap) -> bool {
-    headers.get(UPGRADE).is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"websocket"))
+            .any(|option| option.trim().eq_ignore_ascii_case("upgrade"));
+        match (asked, protocol.as_bytes().eq_ignore_ascii_case(b"websocket")) {
+            (false, _) => Self::No,
+            (true, true) => Self::WebSocket,
+            (true, false) => Self::Other,
+        }
+    }
 }
 
 /// The request is gRPC, which exists over HTTP/2 only.

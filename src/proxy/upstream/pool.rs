@@ -82,7 +82,16 @@ impl Pool {
     /// A connection of one's own, for a health check.
     pub(super) async fn open_private(self: &Arc<Self>, wish: Wish) -> Result<Lease, ConnectError> {
         let (io, speaks_http2) = self.connector.connect(wish).await?;
-        if speaks_http2 { Ok(self.lease_shared(&Shared::handshake(io).await?, false)) } else { self.handshake(io).await }
+        if speaks_http2 {
+            Ok(self.lease_shared(&Shared::handshake(io).await?, false))
+        } else {
+            self.handshake(io).await
+        }
+    }
+
+    #[cfg(test)]
+    pub(super) fn idle_and_open(&self) -> usize {
+        lock(&self.idle).iter().filter(|idle| !idle.sender.is_closed()).count()
     }
 
     fn reuse(self: &Arc<Self>, wish: Wish) -> Option<Lease> {
@@ -152,8 +161,7 @@ impl Pool {
     }
 
     async fn handshake(self: &Arc<Self>, io: Io) -> Result<Lease, ConnectError> {
-        let (sender, connection) =
-            http1::Builder::new().max_buf_size(HTTP1_BUFFER).handshake(TokioIo::new(io)).await?;
+        let (sender, connection) = http1::Builder::new().max_buf_size(HTTP1_BUFFER).handshake(TokioIo::new(io)).await?;
         tokio::spawn(async move {
             if let Err(error) = connection.with_upgrades().await {
                 tracing::debug!(%error, "upstream connection ended");
@@ -179,11 +187,12 @@ impl Pool {
 
     /// Starts what closes connections that grew old, unless it runs. It ends with the last of them, or with the pool.
     fn reap(self: &Arc<Self>) {
+        let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
         if self.reaping.swap(true, Ordering::AcqRel) {
             return;
         }
         let pool = Arc::downgrade(self);
-        tokio::spawn(async move {
+        runtime.spawn(async move {
             loop {
                 tokio::time::sleep(MAX_IDLE_TIME / 4).await;
                 if Weak::upgrade(&pool).is_none_or(|pool| pool.reap_once()) {
