@@ -1,1 +1,6 @@
-//! demo.
+//! `demo`.
+
+#![allow(dead_code)]
+mod issuer;
+mod serve;
+mod upstream;
