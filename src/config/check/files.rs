@@ -93,6 +93,7 @@ impl Checker<'_> {
             TlsError::NoCertificate(path) => (path, "PEM with a BEGIN CERTIFICATE, the leaf first"),
             TlsError::NoKey(path) => (path, "PEM with a private key: PKCS #8, PKCS #1 or SEC1"),
             TlsError::Rejected { path, .. } => (path, "certificates that rustls takes, and the key that fits the leaf"),
+            TlsError::NoSystemRoots | TlsError::Setup(_) => return self.error(key, error.to_string()),
         };
         let member = files.iter().find(|(_, file)| *file == Some(path)).map(|(member, _)| *member);
         let key = member.map_or_else(|| key.to_owned(), |member| format!("{key}.{member}"));
