@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::process::ExitCode;
 
 use crate::demo;
+use crate::telemetry;
 
 use super::output;
 
@@ -17,6 +18,7 @@ pub(super) struct Args {
 
 /// Serves until SIGINT or SIGTERM.
 pub(super) fn run(args: Args) -> ExitCode {
+    telemetry::init();
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => return output::failed(&error),
@@ -30,9 +32,7 @@ pub(super) fn run(args: Args) -> ExitCode {
         };
         // Where nobody reads the guide, the demo still runs.
         let _ = output::line(demo.guide(&executable).trim_end());
-        match demo.run().await {
-            Ok(()) => ExitCode::SUCCESS,
-            Err(error) => output::failed(&error),
-        }
+        demo.run().await;
+        ExitCode::SUCCESS
     })
 }

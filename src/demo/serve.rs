@@ -1,7 +1,6 @@
 //! A loopback HTTP/1.1 server for the demo's own two services. The gate in front of them is the real one.
 
 use std::convert::Infallible;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -27,10 +26,7 @@ pub(super) trait Answer: Send + Sync + 'static {
 }
 
 /// A server that ends when this is dropped.
-#[derive(Debug)]
 pub(super) struct Served {
-    /// Where it listens.
-    pub(super) address: SocketAddr,
     task: JoinHandle<()>,
 }
 
@@ -41,8 +37,7 @@ impl Drop for Served {
 }
 
 /// Serves `service` on `listener` until the result is dropped.
-pub(super) fn serve(listener: TcpListener, service: Arc<dyn Answer>) -> std::io::Result<Served> {
-    let address = listener.local_addr()?;
+pub(super) fn serve(listener: TcpListener, service: Arc<dyn Answer>) -> Served {
     let task = tokio::spawn(async move {
         let mut connections = JoinSet::new();
         loop {
@@ -64,7 +59,7 @@ pub(super) fn serve(listener: TcpListener, service: Arc<dyn Answer>) -> std::io:
             });
         }
     });
-    Ok(Served { address, task })
+    Served { task }
 }
 
 async fn respond(service: Arc<dyn Answer>, request: Request<Incoming>) -> Result<Response<Full<Bytes>>, Infallible> {
