@@ -116,11 +116,15 @@ async fn accept<H: Handler>(socket: Socket, current: Arc<ArcSwap<Generation<H>>>
     }
 }
 
-async fn accept_one<H: Handler>(socket: &Socket, current: &ArcSwap<Generation<H>>, bounds: &Bounds) -> io::Result<()> {
-    // A permit is taken only when somebody waits: else each idle listener would hold one.
-    socket.readable().await?;
+async fn accept_one<H: Handler>(
+    socket: &Socket,
+    current: &ArcSwap<Generation<H>>,
+    bounds: &Bounds,
+) -> io::Result<()> {
+    // In this order: a listener that waited with a permit in its hand would keep it from the others. So at most one
+    // connection a listener is accepted and not served; the others wait in the kernel's queue.
+    let accepted = socket.accept().await?;
     let Ok(permit) = Arc::clone(&bounds.permits).acquire_owned().await else { return Ok(()) };
-    let Some(accepted) = socket.accept().await? else { return Ok(()) };
     let generation = current.load_full();
     let open = Open::new(permit, bounds.open.clone(), generation.stage.subscribe());
     let settings = bounds.settings.load_full();

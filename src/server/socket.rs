@@ -2,13 +2,11 @@
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr};
-use std::os::fd::{AsRawFd, RawFd};
 use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 
 use socket2::{Domain, Protocol, SockRef, Type};
-use tokio::io::unix::AsyncFd;
-use tokio::net::{TcpStream, UnixStream};
+use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 
 use super::ListenAddress;
 
@@ -20,7 +18,7 @@ const KEEPALIVE: std::time::Duration = std::time::Duration::from_secs(60);
 /// A socket that is bound and listens; nothing is accepted yet.
 #[derive(Debug)]
 pub struct Socket {
-    fd: AsyncFd<Raw>,
+    bound: Bound,
     address: ListenAddress,
 }
 
@@ -43,15 +41,15 @@ impl Accepted {
 impl Socket {
     /// Binds and listens. A Unix socket's file that nobody listens on any more is replaced.
     pub fn bind(address: &ListenAddress) -> io::Result<Self> {
-        let raw = match address {
-            ListenAddress::Tcp(address) => Raw::Tcp(bind_tcp(*address)?),
-            ListenAddress::Unix(path) => Raw::Unix(bind_unix(path)?),
+        let bound = match address {
+            ListenAddress::Tcp(address) => Bound::Tcp(bind_tcp(*address)?),
+            ListenAddress::Unix(path) => Bound::Unix(bind_unix(path)?),
         };
-        let address = match &raw {
-            Raw::Tcp(listener) => ListenAddress::Tcp(listener.local_addr()?),
-            Raw::Unix(_) => address.clone(),
+        let address = match &bound {
+            Bound::Tcp(listener) => ListenAddress::Tcp(listener.local_addr()?),
+            Bound::Unix(_) => address.clone(),
         };
-        Ok(Self { fd: AsyncFd::new(raw)?, address })
+        Ok(Self { bound, address })
     }
 
     /// The address that was bound: with the port that was free.
@@ -59,28 +57,29 @@ impl Socket {
         &self.address
     }
 
-    /// Waits until there is a connection to accept, without accepting it.
-    pub(super) async fn readable(&self) -> io::Result<()> {
-        self.fd.readable().await.map(|mut ready| ready.retain_ready())
-    }
-
-    /// Accepts a connection; `None` where somebody took it back meanwhile.
-    pub(super) async fn accept(&self) -> io::Result<Option<Accepted>> {
-        let mut ready = self.fd.readable().await?;
-        match ready.try_io(|raw| raw.get_ref().accept()) {
-            Ok(accepted) => accepted.map(Some),
-            Err(_would_block) => Ok(None),
+    /// Waits for a connection.
+    pub(super) async fn accept(&self) -> io::Result<Accepted> {
+        match &self.bound {
+            Bound::Tcp(listener) => {
+                let (stream, peer) = listener.accept().await?;
+                // Neither is worth a refusal: a client that has gone already is noticed when it is read from.
+                let _ = stream.set_nodelay(true);
+                let _ = SockRef::from(&stream).set_tcp_keepalive(&socket2::TcpKeepalive::new().with_time(KEEPALIVE));
+                // A v4 client at a dual-stack listener is the v4 address that `trusted_proxies` names.
+                Ok(Accepted::Tcp(stream, peer.ip().to_canonical()))
+            }
+            Bound::Unix(socket) => socket.listener.accept().await.map(|(stream, _)| Accepted::Unix(stream)),
         }
     }
 }
 
-fn bind_tcp(address: std::net::SocketAddr) -> io::Result<std::net::TcpListener> {
+fn bind_tcp(address: std::net::SocketAddr) -> io::Result<TcpListener> {
     let socket = socket2::Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     socket.set_reuse_address(true)?;
     socket.set_nonblocking(true)?;
     socket.bind(&address.into())?;
     socket.listen(BACKLOG)?;
-    Ok(socket.into())
+    TcpListener::from_std(socket.into())
 }
 
 fn bind_unix(path: &Path) -> io::Result<UnixSocket> {
@@ -91,21 +90,20 @@ fn bind_unix(path: &Path) -> io::Result<UnixSocket> {
         }
         std::fs::remove_file(path)?;
     }
-    let listener = std::os::unix::net::UnixListener::bind(path)?;
-    listener.set_nonblocking(true)?;
+    let listener = UnixListener::bind(path)?;
     let inode = std::fs::symlink_metadata(path)?.ino();
     Ok(UnixSocket { listener, path: path.to_owned(), inode })
 }
 
 #[derive(Debug)]
-enum Raw {
-    Tcp(std::net::TcpListener),
+enum Bound {
+    Tcp(TcpListener),
     Unix(UnixSocket),
 }
 
 #[derive(Debug)]
 struct UnixSocket {
-    listener: std::os::unix::net::UnixListener,
+    listener: UnixListener,
     path: PathBuf,
     inode: u64,
 }
@@ -115,36 +113,6 @@ impl Drop for UnixSocket {
         // Only our own file: another process may have put its socket there since.
         if std::fs::symlink_metadata(&self.path).is_ok_and(|found| found.ino() == self.inode) {
             let _ = std::fs::remove_file(&self.path);
-        }
-    }
-}
-
-impl AsRawFd for Raw {
-    fn as_raw_fd(&self) -> RawFd {
-        match self {
-            Self::Tcp(listener) => listener.as_raw_fd(),
-            Self::Unix(socket) => socket.listener.as_raw_fd(),
-        }
-    }
-}
-
-impl Raw {
-    fn accept(&self) -> io::Result<Accepted> {
-        match self {
-            Self::Tcp(listener) => {
-                let (stream, peer) = listener.accept()?;
-                stream.set_nonblocking(true)?;
-                // Neither is worth a refusal: a client that has gone already is noticed when it is read from.
-                let _ = stream.set_nodelay(true);
-                let _ = SockRef::from(&stream).set_tcp_keepalive(&socket2::TcpKeepalive::new().with_time(KEEPALIVE));
-                // A v4 client at a dual-stack listener is the v4 address that `trusted_proxies` names.
-                Ok(Accepted::Tcp(TcpStream::from_std(stream)?, peer.ip().to_canonical()))
-            }
-            Self::Unix(socket) => {
-                let (stream, _) = socket.listener.accept()?;
-                stream.set_nonblocking(true)?;
-                Ok(Accepted::Unix(UnixStream::from_std(stream)?))
-            }
         }
     }
 }

@@ -1,6 +1,6 @@
 //! How an event becomes a line.
 
-use std::fmt::{self, Write as _};
+use std::fmt;
 
 use serde_json::Value;
 use time::OffsetDateTime;
