@@ -124,6 +124,11 @@ impl Target {
         todo!()
     }
 
+    /// The query, as it came, without `?`.
+    pub fn query(&self) -> Option<&str> {
+        self.query.as_deref()
+    }
+
     /// `scheme://authority` (or the `public_url`) under which this client addresses the gate: RFC 9728's `resource`.
     pub fn resource(&self) -> String {
         todo!()
