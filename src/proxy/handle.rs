@@ -101,14 +101,7 @@ impl Proxy {
             let as_websocket = [Method::CONNECT.as_str(), Method::GET.as_str()];
             let as_sent = [method.as_str()];
             let methods = if matches!(upgrade, Some(Upgrade::Stream { .. })) { &as_websocket[..] } else { &as_sent };
-            let facts = Facts {
-                methods,
-                target,
-                query: request.uri().query(),
-                headers: request.headers(),
-                peer,
-                spend: Spend::Consume,
-            };
+            let facts = Facts { methods, target, headers: request.headers(), peer, spend: Spend::Consume };
             live.gate.admit(route, &facts, now).await
         };
         record.decision = Some(began.elapsed());

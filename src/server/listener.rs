@@ -116,11 +116,7 @@ async fn accept<H: Handler>(socket: Socket, current: Arc<ArcSwap<Generation<H>>>
     }
 }
 
-async fn accept_one<H: Handler>(
-    socket: &Socket,
-    current: &ArcSwap<Generation<H>>,
-    bounds: &Bounds,
-) -> io::Result<()> {
+async fn accept_one<H: Handler>(socket: &Socket, current: &ArcSwap<Generation<H>>, bounds: &Bounds) -> io::Result<()> {
     // A permit is taken only when somebody waits: else each idle listener would hold one.
     socket.readable().await?;
     let Ok(permit) = Arc::clone(&bounds.permits).acquire_owned().await else { return Ok(()) };

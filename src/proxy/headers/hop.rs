@@ -18,7 +18,7 @@ const HOP_BY_HOP: [HeaderName; 9] = [
 
 /// Removes them, those that `Connection` names first. Whatever is ours is set after this, so that
 /// `Connection: X-Auth-Subject` takes nothing of ours away.
-pub(in crate::proxy) fn remove(headers: &mut HeaderMap) {
+pub(super) fn remove(headers: &mut HeaderMap) {
     let named: Vec<HeaderName> =
         tokens(headers, &CONNECTION).filter_map(|name| HeaderName::from_bytes(name).ok()).collect();
     for name in named {

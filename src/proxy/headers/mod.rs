@@ -6,20 +6,17 @@ mod hop;
 mod trace;
 
 use http::header::{CACHE_CONTROL, COOKIE, EXPECT, HOST};
-use http::{HeaderMap, HeaderName, HeaderValue};
+use http::{HeaderMap, HeaderValue};
 
 use crate::clock::Timestamp;
-use crate::gate::{Admission, Gate};
+use crate::gate::{Admission, DPOP_NONCE, Gate};
 use crate::policy::Route;
 use crate::target::{Peer, Target};
 
 pub(super) use forwarding::client_address;
 use forwarding::{Origin, Sender};
-pub(super) use hop::{has_token, remove as remove_hop_by_hop, tokens};
+pub(super) use hop::{has_token, tokens};
 pub(super) use trace::{Identifiers, random};
-
-/// RFC 9449 section 8.2.
-const DPOP_NONCE: HeaderName = HeaderName::from_static("dpop-nonce");
 
 /// What the headers of a request are written from.
 #[derive(Debug, Clone, Copy)]
