@@ -20,7 +20,7 @@ use super::cors::{self, Preflight};
 use super::headers::{self, Outbound};
 use super::record::Record;
 use super::upgrade::{ConnectError, Unasked, Upgrade};
-use super::upstream::{RequestBody, UpstreamError};
+use super::upstream::{RequestBody, ResponseBody, UpstreamError};
 use super::{Body, Live, Proxy};
 
 /// What is served, for those who ask for something else (RFC 9110 section 15.5.6).
@@ -143,7 +143,8 @@ impl Proxy {
                 error @ (UpstreamError::Connect
                 | UpstreamError::Reset
                 | UpstreamError::Protocol
-                | UpstreamError::Unhealthy),
+                | UpstreamError::Unhealthy
+                | UpstreamError::RequestBody),
             ) => error_reply(StatusCode::BAD_GATEWAY, "bad_gateway", &error.to_string()),
         }
     }
@@ -198,7 +199,7 @@ async fn send(
     route: &Route,
     request: Request<RequestBody>,
     watch: &BodyWatch,
-) -> Result<Response<Incoming>, Failure> {
+) -> Result<Response<ResponseBody>, Failure> {
     let upstream = live.upstreams.get(&route.upstream).ok_or(UpstreamError::Unhealthy)?;
     tokio::select! {
         biased;
@@ -209,7 +210,7 @@ async fn send(
 
 /// The response as the client gets it.
 fn towards_client(
-    mut response: Response<Incoming>,
+    mut response: Response<ResponseBody>,
     admission: &Admission,
     upgrade: Option<Upgrade>,
 ) -> Result<Response<Body>, Failure> {
@@ -289,7 +290,14 @@ impl From<BodyFault> for Failure {
 
 impl From<UpstreamError> for Failure {
     fn from(error: UpstreamError) -> Self {
-        Self::Upstream(error)
+        match error {
+            UpstreamError::RequestBody => Self::BrokenBody,
+            UpstreamError::Connect
+            | UpstreamError::Timeout
+            | UpstreamError::Reset
+            | UpstreamError::Protocol
+            | UpstreamError::Unhealthy => Self::Upstream(error),
+        }
     }
 }
 

@@ -22,8 +22,8 @@ const LINGER: Duration = Duration::from_secs(10);
 /// A request for another protocol on its connection or stream.
 #[derive(Debug)]
 pub(super) enum Upgrade {
-    /// HTTP/1.1: these protocols.
-    Switch { protocols: HeaderValue, client: OnUpgrade },
+    /// HTTP/1.1: these protocols; the client's key if it is a WebSocket's.
+    Switch { protocols: HeaderValue, key: Option<HeaderValue>, client: OnUpgrade },
     /// HTTP/2: a WebSocket in a stream, with the key made for its upstream.
     Stream { key: HeaderValue, client: OnUpgrade },
 }
@@ -64,7 +64,8 @@ impl Upgrade {
             return Ok(None);
         }
         let Some(protocols) = passed(request.headers()) else { return Ok(None) };
-        Ok(Some(Self::Switch { protocols, client: hyper::upgrade::on(request) }))
+        let key = request.headers().get(SEC_WEBSOCKET_KEY).cloned();
+        Ok(Some(Self::Switch { protocols, key, client: hyper::upgrade::on(request) }))
     }
 
     /// The method by which its route is found, and which goes upstream: a WebSocket in a stream is a GET elsewhere.
@@ -91,34 +92,56 @@ impl Upgrade {
     /// What the upstream made of it: `Ok(None)` for an ordinary response. Otherwise both sides are joined as soon as the
     /// client has the response head, whose fields for this are in the [`Accepted`].
     pub(super) fn accept<B>(self, response: &mut Response<B>) -> Result<Option<Accepted>, Unasked> {
-        if response.status() != StatusCode::SWITCHING_PROTOCOLS {
-            return match self {
-                // To HTTP/2 any 2xx would mean that the WebSocket is open (RFC 8441 section 5).
-                Self::Stream { .. } if response.status().is_success() => Err(Unasked),
-                Self::Stream { .. } | Self::Switch { .. } => Ok(None),
-            };
-        }
-        let chosen = response.headers().get(UPGRADE).ok_or(Unasked)?.clone();
-        let accepted = match self {
-            Self::Switch { protocols, client } => {
+        let accepted = match (Taken::of(response)?, self) {
+            // To HTTP/2 any 2xx would mean that the WebSocket is open (RFC 8441 section 5).
+            (Taken::No, Self::Stream { .. }) if response.status().is_success() => return Err(Unasked),
+            (Taken::No, Self::Stream { .. } | Self::Switch { .. }) => return Ok(None),
+            (Taken::Switched(chosen), Self::Switch { protocols, client, .. }) => {
                 let asked = |name: &[u8]| members(&protocols).any(|asked| asked.eq_ignore_ascii_case(name));
                 if !members(&chosen).all(asked) {
                     return Err(Unasked);
                 }
-                Accepted { status: StatusCode::SWITCHING_PROTOCOLS, chosen: Some(chosen), client }
+                Accepted { status: StatusCode::SWITCHING_PROTOCOLS, chosen: Some(chosen), proof: None, client }
             }
-            Self::Stream { key, client } => {
+            (Taken::Switched(chosen), Self::Stream { key, client }) => {
                 let proof = response.headers_mut().remove(SEC_WEBSOCKET_ACCEPT).ok_or(Unasked)?;
-                if !chosen.as_bytes().eq_ignore_ascii_case(b"websocket")
-                    || proof.as_bytes() != accept_of(&key).as_bytes()
-                {
+                if !is_websocket(&chosen) || proof.as_bytes() != accept_of(&key).as_bytes() {
                     return Err(Unasked);
                 }
-                Accepted { status: StatusCode::OK, chosen: None, client }
+                Accepted { status: StatusCode::OK, chosen: None, proof: None, client }
+            }
+            // The key did not travel: over HTTP/2 the frames themselves say that this is a WebSocket.
+            (Taken::Opened, Self::Switch { key, client, .. }) => {
+                let proof = HeaderValue::try_from(accept_of(&key.ok_or(Unasked)?)).map_err(|_| Unasked)?;
+                let chosen = Some(HeaderValue::from_static("websocket"));
+                Accepted { status: StatusCode::SWITCHING_PROTOCOLS, chosen, proof: Some(proof), client }
+            }
+            (Taken::Opened, Self::Stream { client, .. }) => {
+                Accepted { status: StatusCode::OK, chosen: None, proof: None, client }
             }
         };
         tokio::spawn(join(accepted.client.clone(), hyper::upgrade::on(response)));
         Ok(Some(accepted))
+    }
+}
+
+/// Whether an upstream took the upgrade.
+enum Taken {
+    /// This is an ordinary response.
+    No,
+    /// A 101: it speaks this from now on.
+    Switched(HeaderValue),
+    /// The 200 of an extended CONNECT: it was asked over HTTP/2.
+    Opened,
+}
+
+impl Taken {
+    fn of<B>(response: &Response<B>) -> Result<Self, Unasked> {
+        if response.status() == StatusCode::SWITCHING_PROTOCOLS {
+            return Ok(Self::Switched(response.headers().get(UPGRADE).ok_or(Unasked)?.clone()));
+        }
+        // hyper leaves this on a response only where the connection, or the stream, is now the caller's.
+        Ok(if response.extensions().get::<OnUpgrade>().is_some() { Self::Opened } else { Self::No })
     }
 }
 
@@ -128,6 +151,7 @@ pub(super) struct Accepted {
     /// 101, or 200 to HTTP/2.
     pub(super) status: StatusCode,
     chosen: Option<HeaderValue>,
+    proof: Option<HeaderValue>,
     client: OnUpgrade,
 }
 
@@ -138,6 +162,9 @@ impl Accepted {
             headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
             headers.insert(UPGRADE, chosen);
         }
+        if let Some(proof) = self.proof {
+            headers.insert(SEC_WEBSOCKET_ACCEPT, proof);
+        }
     }
 }
 
@@ -145,6 +172,10 @@ impl Accepted {
 fn passed(headers: &HeaderMap) -> Option<HeaderValue> {
     let names: Vec<&[u8]> = tokens(headers, &UPGRADE).filter(|name| !name.eq_ignore_ascii_case(b"h2c")).collect();
     if names.is_empty() { None } else { HeaderValue::from_bytes(&names.join(&b", "[..])).ok() }
+}
+
+fn is_websocket(protocol: &HeaderValue) -> bool {
+    protocol.as_bytes().eq_ignore_ascii_case(b"websocket")
 }
 
 fn members(value: &HeaderValue) -> impl Iterator<Item = &[u8]> {
@@ -274,7 +305,7 @@ mod tests {
             let upgrade = if stream {
                 Upgrade::Stream { key: HeaderValue::from_static("dGhlIHNhbXBsZSBub25jZQ=="), client }
             } else {
-                Upgrade::Switch { protocols: HeaderValue::from_static("websocket"), client }
+                Upgrade::Switch { protocols: HeaderValue::from_static("websocket"), key: None, client }
             };
             let mut response = Response::builder().status(status);
             if let Some(chosen) = chosen {
