@@ -116,11 +116,11 @@ impl Key {
             Pair::Ed25519(pair) => pair.sign(message).as_ref().to_vec(),
             Pair::Rsa(pair) => {
                 let mut signature = vec![0; pair.public_modulus_len()];
-                let padding = if self.alg == "PS256" { &RSA_PSS_SHA256 } else { &RSA_PKCS1_SHA256 };
-                match padding {
-                    _ if self.alg == "PS256" => pair.sign(&RSA_PSS_SHA256, &random, message, &mut signature).unwrap(),
-                    _ => pair.sign(&RSA_PKCS1_SHA256, &random, message, &mut signature).unwrap(),
-                }
+                let signed = match self.alg {
+                    "PS256" => pair.sign(&RSA_PSS_SHA256, &random, message, &mut signature),
+                    _ => pair.sign(&RSA_PKCS1_SHA256, &random, message, &mut signature),
+                };
+                signed.unwrap();
                 signature
             }
         }
