@@ -12,3 +12,6 @@
 mod harness;
 mod journey;
 mod refusals;
+mod replay;
+mod smuggling;
+mod streaming;

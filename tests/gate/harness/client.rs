@@ -227,6 +227,15 @@ impl Prepared {
         self.headers.iter().fold(builder, |builder, (name, value)| builder.header(name, value))
     }
 
+    /// As HTTP/2 wants it: the authority in the URI, all but the body.
+    pub fn over_http2(&self, scheme: &str) -> http::request::Builder {
+        let method = Method::from_bytes(self.method.as_bytes()).unwrap();
+        let uri = format!("{scheme}://{}{}", self.value_of("host"), self.path);
+        let headers = self.headers.iter().filter(|(name, _)| name != "host");
+        let builder = Request::builder().method(method).uri(uri).version(http::Version::HTTP_2);
+        headers.fold(builder, |builder, (name, value)| builder.header(name, value))
+    }
+
     /// As it stands on an HTTP/1.1 connection, the body left out.
     pub fn head(&self) -> String {
         let mut head = format!("{} {} HTTP/1.1\r\n", self.method, self.path);

@@ -29,6 +29,12 @@ impl Raw {
         soon("room to write", self.stream.write_all(bytes.as_ref())).await.is_ok()
     }
 
+    /// Nothing more will be written.
+    pub async fn end(&mut self) {
+        // A connection that the other end has closed is at its end too.
+        let _ = self.stream.shutdown().await;
+    }
+
     /// Everything up to and including `end`.
     pub async fn read_until(&mut self, end: &str) -> String {
         loop {

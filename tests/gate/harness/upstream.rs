@@ -115,7 +115,8 @@ impl Upstream {
     }
 }
 
-type Sender = mpsc::Sender<Frame<Bytes>>;
+/// What feeds a [`Channel`].
+pub type Sender = mpsc::Sender<Frame<Bytes>>;
 
 async fn answer(request: Request<Incoming>, shared: Arc<Shared>) -> Result<Response<Channel>, io::Error> {
     let (mut parts, body) = request.into_parts();
