@@ -95,9 +95,22 @@ async fn identity_headers_of_a_client_are_removed_in_every_spelling_on_every_rou
     .await;
     let client = world.client().await;
     let spellings = [
-        "X-Auth-Subject", "x-auth-subject", "X-AUTH-SUBJECT", "X_Auth_Subject", "x_auth-subject", "X.Auth.Subject",
-        "x-auth.subject", "x~auth~subject", "x!auth_subject", "X-Auth-Scope", "x_auth_jkt", "x.auth.client.id",
-        "X-Auth-Client_Id", "x_auth_issuer", "X-Auth-Assertion", "x_auth_assertion",
+        "X-Auth-Subject",
+        "x-auth-subject",
+        "X-AUTH-SUBJECT",
+        "X_Auth_Subject",
+        "x_auth-subject",
+        "X.Auth.Subject",
+        "x-auth.subject",
+        "x~auth~subject",
+        "x!auth_subject",
+        "X-Auth-Scope",
+        "x_auth_jkt",
+        "x.auth.client.id",
+        "X-Auth-Client_Id",
+        "x_auth_issuer",
+        "X-Auth-Assertion",
+        "x_auth_assertion",
     ];
     for path in ["/orders/1", "/mixed/1", "/public/1", "/trial/1", "/token"] {
         let mut call = match path {
@@ -179,11 +192,9 @@ async fn claims_become_safe_header_values() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn credentials_go_upstream_only_as_the_operator_says() {
-    for (setting, authorization, proof) in [
-        (json!(false), None, false),
-        (json!(true), Some("DPoP"), true),
-        (json!("bearer"), Some("Bearer"), false),
-    ] {
+    for (setting, authorization, proof) in
+        [(json!(false), None, false), (json!(true), Some("DPoP"), true), (json!("bearer"), Some("Bearer"), false)]
+    {
         let world = World::with(|settings| settings["identity"]["forward_token"] = setting.clone()).await;
         let client = world.client().await;
         assert_eq!(client.get("/orders/1").send().await.status, 200);
@@ -225,7 +236,11 @@ async fn equal_uris_are_equal_however_they_are_spelled() {
         let answer = client.get(path).proof(move |proof| proof.claim("htu", htu)).send().await;
         assert_eq!(answer.status, 200, "{path} as {htu}: {answer:?}");
     }
-    client.get("/orders/%7Ealice/a%2Etxt?q=%7E").proof(|p| p.claim("htu", "http://api.test/orders/~alice/a.txt")).send().await;
+    client
+        .get("/orders/%7Ealice/a%2Etxt?q=%7E")
+        .proof(|p| p.claim("htu", "http://api.test/orders/~alice/a.txt"))
+        .send()
+        .await;
     assert_eq!(world.upstream.last().uri, "/orders/~alice/a.txt?q=%7E", "what was matched is what is forwarded");
 }
 
@@ -437,10 +452,9 @@ async fn browsers_of_named_origins_may_call_and_read_the_nonce() {
     assert_eq!(answer.header("access-control-allow-origin"), None, "{answer:?}");
     assert_eq!(world.upstream.count(), before, "a preflight is the gate's to answer");
 
-    for (call, status) in [
-        (client.get("/orders/1"), 200),
-        (client.get("/orders/1").authorization(&[]).proofs(&[]), 401),
-    ] {
+    for (call, status) in
+        [(client.get("/orders/1"), 200), (client.get("/orders/1").authorization(&[]).proofs(&[]), 401)]
+    {
         let answer = call.header("origin", "https://app.example").send().await;
         assert_eq!(answer.status, status);
         assert_eq!(answer.header("access-control-allow-origin"), Some("https://app.example"), "{answer:?}");
@@ -556,7 +570,9 @@ async fn forward_auth_decides_on_the_original_request() {
     .await;
     let client = world.client().await.naming("https://api.example").at_address(world.gate.forward_auth());
     let traefik = [
-        ("x-forwarded-method", "POST"), ("x-forwarded-proto", "https"), ("x-forwarded-host", "api.example"),
+        ("x-forwarded-method", "POST"),
+        ("x-forwarded-proto", "https"),
+        ("x-forwarded-host", "api.example"),
         ("x-forwarded-uri", "/orders/1?q=1"),
     ];
     let nginx = [("x-original-method", "POST"), ("x-original-url", "https://api.example/orders/1?q=1")];

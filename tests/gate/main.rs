@@ -10,7 +10,9 @@
 )]
 
 mod harness;
+mod interop;
 mod journey;
+mod operations;
 mod refusals;
 mod replay;
 mod smuggling;

@@ -5,7 +5,9 @@ use std::collections::BTreeSet;
 use dpop_gate::metrics::Reason;
 use serde_json::{Value, json};
 
-use super::harness::{AUDIENCE, Answer, Call, Client, Gates, Issuer, Jws, Key, Prepared, Upstream, World, now, settings};
+use super::harness::{
+    AUDIENCE, Answer, Call, Client, Gates, Issuer, Jws, Key, Prepared, Upstream, World, now, settings,
+};
 
 /// Where it happens.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -24,14 +26,8 @@ enum Stage {
     ForwardAuth,
 }
 
-const STAGES: [Stage; 6] = [
-    Stage::Usual,
-    Stage::Opaque,
-    Stage::IssuerDown,
-    Stage::SmallStore,
-    Stage::BehindProxy,
-    Stage::ForwardAuth,
-];
+const STAGES: [Stage; 6] =
+    [Stage::Usual, Stage::Opaque, Stage::IssuerDown, Stage::SmallStore, Stage::BehindProxy, Stage::ForwardAuth];
 
 /// Proofs that the small store holds.
 const SMALL: usize = 20;
@@ -144,7 +140,9 @@ const ROWS: &[Row] = &[
     row("ambiguous_path", 400, "invalid_request", "an encoded NUL", |s| s.get("/orders/a%00canary")),
     row("ambiguous_path", 400, "invalid_request", "a public path too", |s| s.get("/public/../orders/canary")),
     row("malformed_request", 400, "invalid_request", "no host", |s| s.get(PATH).header("host", "")),
-    row("malformed_request", 400, "invalid_request", "a host that is none", |s| s.get(PATH).header("host", "a b/canary")),
+    row("malformed_request", 400, "invalid_request", "a host that is none", |s| {
+        s.get(PATH).header("host", "a b/canary")
+    }),
     row("conflicting_sources", 400, "invalid_request", "two schemes", |s| {
         s.get(PATH).header("x-forwarded-proto", "https, http")
     })
@@ -191,7 +189,9 @@ const ROWS: &[Row] = &[
     row("malformed_proof", 401, "invalid_dpop_proof", "no htm", |s| s.proof(|proof| proof.without("htm"))),
     row("malformed_proof", 401, "invalid_dpop_proof", "no htu", |s| s.proof(|proof| proof.without("htu"))),
     row("malformed_proof", 401, "invalid_dpop_proof", "no iat", |s| s.proof(|proof| proof.without("iat"))),
-    row("malformed_proof", 401, "invalid_dpop_proof", "a word for iat", |s| s.proof(|proof| proof.claim("iat", CANARY))),
+    row("malformed_proof", 401, "invalid_dpop_proof", "a word for iat", |s| {
+        s.proof(|proof| proof.claim("iat", CANARY))
+    }),
     row("malformed_proof", 401, "invalid_dpop_proof", "a list for nonce", |s| {
         s.proof(|proof| proof.claim("nonce", json!([CANARY])))
     }),
@@ -305,7 +305,9 @@ const ROWS: &[Row] = &[
         s.token(|token| token.header("kid", CANARY).signed_by(&Key::es256()))
     }),
     row("token_expired", 401, "invalid_token", "expired", |s| s.token(|token| token.claim("exp", now() - 60))),
-    row("token_not_yet_valid", 401, "invalid_token", "not yet valid", |s| s.token(|token| token.claim("nbf", now() + 60))),
+    row("token_not_yet_valid", 401, "invalid_token", "not yet valid", |s| {
+        s.token(|token| token.claim("nbf", now() + 60))
+    }),
     row("unknown_issuer", 401, "invalid_token", "a stranger", |s| {
         s.token(|token| token.claim("iss", "https://canary.example"))
     }),
@@ -457,7 +459,8 @@ async fn scene(stage: Stage) -> Scene {
         Stage::BehindProxy => settings["trusted_proxies"] = json!(["127.0.0.0/8"]),
         Stage::ForwardAuth => {
             settings["trusted_proxies"] = json!(["10.0.0.0/8"]);
-            settings["listen"] = json!([{"address": "127.0.0.1:0"}, {"address": "127.0.0.1:0", "mode": "forward_auth"}]);
+            settings["listen"] =
+                json!([{"address": "127.0.0.1:0"}, {"address": "127.0.0.1:0", "mode": "forward_auth"}]);
         }
     }
     let gates = Gates::new(&settings);

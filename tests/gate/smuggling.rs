@@ -16,11 +16,13 @@ struct Row {
 const ROWS: &[Row] = &[
     Row {
         what: "both lengths",
-        rest: b"content-length: 4\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\nGET /orders/x HTTP/1.1\r\nhost: x\r\n\r\n",
+        rest:
+            b"content-length: 4\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\nGET /orders/x HTTP/1.1\r\nhost: x\r\n\r\n",
     },
     Row {
         what: "both lengths, the other way round",
-        rest: b"transfer-encoding: chunked\r\ncontent-length: 4\r\n\r\n0\r\n\r\nGET /orders/x HTTP/1.1\r\nhost: x\r\n\r\n",
+        rest:
+            b"transfer-encoding: chunked\r\ncontent-length: 4\r\n\r\n0\r\n\r\nGET /orders/x HTTP/1.1\r\nhost: x\r\n\r\n",
     },
     Row { what: "two lengths that differ", rest: b"content-length: 4\r\ncontent-length: 5\r\n\r\nabcde" },
     Row { what: "a list of lengths that differ", rest: b"content-length: 4, 5\r\n\r\nabcde" },
@@ -33,7 +35,10 @@ const ROWS: &[Row] = &[
     Row { what: "a space before the colon", rest: b"transfer-encoding : chunked\r\n\r\n0\r\n\r\n" },
     Row { what: "a NUL in a header", rest: b"x-nul: a\0b\r\n\r\n" },
     Row { what: "a CR in a header", rest: b"x-cr: a\rb\r\n\r\n" },
-    Row { what: "an encoding that does not end in chunked", rest: b"transfer-encoding: chunked, identity\r\n\r\n0\r\n\r\n" },
+    Row {
+        what: "an encoding that does not end in chunked",
+        rest: b"transfer-encoding: chunked, identity\r\n\r\n0\r\n\r\n",
+    },
     Row { what: "an encoding that is none", rest: b"transfer-encoding: xchunked\r\n\r\n0\r\n\r\n" },
     Row { what: "a header without a name", rest: b": value\r\n\r\n" },
     Row { what: "a header with a space in its name", rest: b"x y: value\r\n\r\n" },
@@ -100,7 +105,10 @@ async fn lines_that_are_no_http_end_at_the_gate() {
         ("a target without its slash", format!("GET orders/1 HTTP/1.1\r\n{headers}\r\n").into_bytes()),
         ("two hosts", format!("GET /orders/1 HTTP/1.1\r\nhost: other.example\r\n{headers}\r\n").into_bytes()),
         ("no host", b"GET /orders/1 HTTP/1.1\r\n\r\n".to_vec()),
-        ("an HTTP/2 preface that goes on as HTTP/1.1", b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\nGET / HTTP/1.1\r\n\r\n".to_vec()),
+        (
+            "an HTTP/2 preface that goes on as HTTP/1.1",
+            b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\nGET / HTTP/1.1\r\n\r\n".to_vec(),
+        ),
     ] {
         let mut raw = Raw::connect(client.address()).await;
         raw.write(&bytes).await;
@@ -118,7 +126,8 @@ async fn a_bare_line_feed_is_refused_or_written_anew() {
     let world = World::start().await;
     let client = world.client().await;
     let contacted = world.upstream.count();
-    let head = client.get("/orders/1").header("x-a", "1\nx-auth-subject: mallory").prepare().head().replace("\r\n", "\n");
+    let head =
+        client.get("/orders/1").header("x-a", "1\nx-auth-subject: mallory").prepare().head().replace("\r\n", "\n");
     let mut raw = Raw::connect(client.address()).await;
     raw.write(format!("{head}connection: close\n\n")).await;
     let answer = raw.read_to_end().await;
@@ -137,7 +146,8 @@ async fn a_head_that_is_too_large_is_refused() {
     let client = world.client().await;
     let contacted = world.upstream.count();
     let many: String = (0..2000).map(|at| format!("x-{at}: {at}\r\n")).collect();
-    for (what, more) in [("one long header", format!("x-long: {}\r\n", "l".repeat(64 * 1024))), ("many headers", many)] {
+    for (what, more) in [("one long header", format!("x-long: {}\r\n", "l".repeat(64 * 1024))), ("many headers", many)]
+    {
         let head = client.get("/orders/1").prepare().head();
         let mut raw = Raw::connect(client.address()).await;
         raw.try_write(format!("{head}{more}\r\n")).await;

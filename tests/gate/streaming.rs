@@ -7,29 +7,16 @@ use http::{HeaderMap, Response, Version};
 use http_body::Frame;
 use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
-use hyper::client::conn::{http1, http2};
 use hyper::ext::Protocol;
-use hyper_util::rt::{TokioExecutor, TokioIo};
+use hyper_util::rt::TokioIo;
 use serde_json::json;
 use sha2::{Digest as _, Sha256};
-use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpStream, UnixStream};
 
-use super::harness::{Authority, Channel, Client, DOWNLOAD_BYTES, Raw, World, exchange_on, soon, until};
-
-/// An HTTP/1.1 connection.
-async fn http1(stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static) -> http1::SendRequest<Channel> {
-    let (sender, connection) = http1::handshake(TokioIo::new(stream)).await.unwrap();
-    tokio::spawn(connection.with_upgrades());
-    sender
-}
-
-/// An HTTP/2 connection, its settings known.
-async fn http2(stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static) -> http2::SendRequest<Channel> {
-    let (sender, connection) = http2::handshake(TokioExecutor::new(), TokioIo::new(stream)).await.unwrap();
-    tokio::spawn(connection);
-    sender
-}
+use super::harness::{
+    Authority, Call, Channel, Client, DOWNLOAD_BYTES, Raw, World, exchange_on, http1, http2, soon, until,
+};
 
 async fn connect(client: &Client) -> TcpStream {
     soon("a connection", TcpStream::connect(client.address())).await.unwrap()
@@ -132,9 +119,8 @@ async fn trailers_bring_no_identity() {
 async fn who_asks_before_sending_is_told_to_go_on_or_why_not() {
     let world = World::start().await;
     let client = world.client().await;
-    let expecting = |call: super::harness::Call<'_>| {
-        call.header("expect", "100-continue").header("content-length", "5").prepare().head() + "\r\n"
-    };
+    let expecting =
+        |call: Call<'_>| call.header("expect", "100-continue").header("content-length", "5").prepare().head() + "\r\n";
     let mut raw = Raw::connect(client.address()).await;
     raw.write(expecting(client.post("/orders/swallow", ""))).await;
     let go_on = raw.read_until("\r\n\r\n").await;
@@ -167,7 +153,7 @@ async fn server_sent_events_arrive_as_they_are_sent() {
 async fn a_websocket_passes() {
     let world = World::start().await;
     let client = world.client().await;
-    let upgrade = |call: super::harness::Call<'_>| {
+    let upgrade = |call: Call<'_>| {
         let call = call.header("connection", "keep-alive, Upgrade").header("upgrade", "websocket");
         let call = call.header("sec-websocket-version", "13").header("sec-websocket-key", "dGhlIHNhbXBsZSBub25jZQ==");
         call.prepare().head() + "\r\n"

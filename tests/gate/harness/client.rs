@@ -8,13 +8,13 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64URL;
 use bytes::Bytes;
 use http::{HeaderMap, Method, Request};
 use http_body_util::{BodyExt as _, Full};
-use hyper_util::rt::TokioIo;
+use hyper_util::rt::{TokioExecutor, TokioIo};
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 
-use super::{Gate, Issuer, Jws, Key, soon};
+use super::{Channel, Gate, Issuer, Jws, Key, soon};
 
 /// Somebody who calls through a gate.
 #[derive(Clone)]
@@ -164,17 +164,12 @@ impl Call<'_> {
         self
     }
 
-    pub fn body(mut self, body: impl Into<Vec<u8>>) -> Self {
-        self.body = body.into();
-        self
-    }
-
     /// Signs, but does not send.
     pub fn prepare(self) -> Prepared {
         let client = self.client;
         let url = format!("{}{}", client.origin, self.path.split('?').next().unwrap());
-        let mut proof = Jws::proof(&client.key, &self.method, &url)
-            .claim("ath", BASE64URL.encode(Sha256::digest(&self.token)));
+        let mut proof =
+            Jws::proof(&client.key, &self.method, &url).claim("ath", BASE64URL.encode(Sha256::digest(&self.token)));
         if let Some(nonce) = client.nonce() {
             proof = proof.claim("nonce", nonce);
         }
@@ -313,4 +308,23 @@ pub async fn exchange_on(
     let body = soon("a response's body", body.collect()).await.unwrap();
     let trailers = body.trailers().cloned().unwrap_or_default();
     Answer { status: parts.status.as_u16(), headers: parts.headers, body: body.to_bytes(), trailers }
+}
+
+/// An HTTP/1.1 connection.
+pub async fn http1(
+    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+) -> hyper::client::conn::http1::SendRequest<Channel> {
+    let (sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.unwrap();
+    tokio::spawn(connection.with_upgrades());
+    sender
+}
+
+/// An HTTP/2 connection.
+pub async fn http2(
+    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+) -> hyper::client::conn::http2::SendRequest<Channel> {
+    let (sender, connection) =
+        hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(stream)).await.unwrap();
+    tokio::spawn(connection);
+    sender
 }

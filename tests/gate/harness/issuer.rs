@@ -30,6 +30,7 @@ struct State {
     asked: HashMap<String, usize>,
     /// `Authorization` of the last introspection.
     authorization: Option<String>,
+    token_endpoint: String,
     down: bool,
 }
 
@@ -42,6 +43,7 @@ impl Issuer {
             tokens: HashMap::new(),
             asked: HashMap::new(),
             authorization: None,
+            token_endpoint: format!("http://{address}/token"),
             down: false,
         };
         let state = Arc::new(Mutex::new(state));
@@ -63,16 +65,12 @@ impl Issuer {
 
     /// A token that is bound to `key`, good in every way.
     pub fn token(&self, key: &Key) -> Jws {
-        let (kid, signer) = self.state.lock().unwrap().keys.last().unwrap().clone();
-        Jws::new(
-            &signer,
-            json!({"typ": "at+jwt", "alg": signer.alg(), "kid": kid}),
-            json!({
-                "iss": self.url(), "aud": AUDIENCE, "sub": "alice", "client_id": "shop", "jti": random(),
-                "iat": now(), "exp": now() + 300, "scope": "orders.read orders.write",
-                "cnf": {"jkt": key.thumbprint()},
-            }),
-        )
+        self.state.lock().unwrap().token(&self.url(), &key.thumbprint())
+    }
+
+    /// Says in its metadata that tokens are to be had there.
+    pub fn publish_token_endpoint(&self, url: &str) {
+        self.state.lock().unwrap().token_endpoint = url.to_owned();
     }
 
     /// An opaque token of which introspection says that it is bound to `key`, good in every way.
@@ -132,6 +130,18 @@ impl Issuer {
 }
 
 impl State {
+    fn token(&self, url: &str, jkt: &str) -> Jws {
+        let (kid, signer) = self.keys.last().unwrap();
+        Jws::new(
+            signer,
+            json!({"typ": "at+jwt", "alg": signer.alg(), "kid": kid}),
+            json!({
+                "iss": url, "aud": AUDIENCE, "sub": "alice", "client_id": "shop", "jti": random(),
+                "iat": now(), "exp": now() + 300, "scope": "orders.read orders.write", "cnf": {"jkt": jkt},
+            }),
+        )
+    }
+
     fn jwks(&self) -> Value {
         let keys = self.keys.iter().map(|(kid, key)| {
             let mut jwk = key.jwk();
@@ -155,9 +165,7 @@ async fn serve(listener: TcpListener, state: Arc<Mutex<State>>) {
         tokio::spawn(async move {
             let service = service_fn(|request| answer(request, address, Arc::clone(&state)));
             // A gate that goes away in the middle of an answer is none of the issuer's business.
-            let _ = hyper::server::conn::http1::Builder::new()
-                .serve_connection(TokioIo::new(stream), service)
-                .await;
+            let _ = hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
         });
     }
 }
@@ -169,6 +177,7 @@ async fn answer(
 ) -> Result<Response<Full<Bytes>>, std::io::Error> {
     let path = request.uri().path().to_owned();
     let authorization = request.headers().get("authorization").map(|value| value.to_str().unwrap().to_owned());
+    let jkt = request.headers().get("x-auth-jkt").map(|value| value.to_str().unwrap().to_owned());
     let form = request.into_body().collect().await.map_err(std::io::Error::other)?.to_bytes();
     let mut state = state.lock().unwrap();
     if state.down {
@@ -177,7 +186,8 @@ async fn answer(
     }
     *state.asked.entry(path.clone()).or_default() += 1;
     let url = format!("http://{address}");
-    let metadata = json!({"issuer": url, "jwks_uri": format!("{url}/jwks"), "token_endpoint": format!("{url}/token")});
+    let metadata = json!({"issuer": url, "jwks_uri": format!("{url}/jwks"), "token_endpoint": state.token_endpoint,
+                          "dpop_signing_alg_values_supported": ["ES256"]});
     let (status, body) = match path.as_str() {
         "/jwks" => (200, state.jwks()),
         "/.well-known/oauth-authorization-server" => (200, metadata),
@@ -187,9 +197,16 @@ async fn answer(
             let token = form.split('&').find_map(|pair| pair.strip_prefix("token=")).unwrap_or_default();
             (200, state.tokens.get(token).cloned().unwrap_or(json!({"active": false})))
         }
+        // Behind a gate, which has verified the proof: a legacy token endpoint that binds to what it is told.
+        "/token" => match jkt {
+            Some(jkt) => {
+                let token = state.token(&url, &jkt).compact();
+                (200, json!({"access_token": token, "token_type": "DPoP", "expires_in": 300}))
+            }
+            None => (400, json!({"error": "invalid_dpop_proof"})),
+        },
         _ => (404, json!({"error": "not_found"})),
     };
     let response = Response::builder().status(status).header("content-type", "application/json");
     Ok(response.body(Full::new(Bytes::from(body.to_string()))).unwrap())
 }
-

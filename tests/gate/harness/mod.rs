@@ -13,13 +13,13 @@ mod tls;
 mod upstream;
 mod world;
 
-pub use client::{Answer, Call, Client, Prepared, exchange, exchange_on};
+pub use client::{Answer, Call, Client, Prepared, exchange, exchange_on, http1, http2};
 pub use gate::{Gate, Gates, run};
 pub use issuer::Issuer;
 pub use keys::{Jws, Key, now, random};
 pub use raw::Raw;
 pub use tls::Authority;
-pub use upstream::{Channel, DOWNLOAD_BYTES, Seen, Upstream};
+pub use upstream::{Channel, DOWNLOAD_BYTES, Upstream};
 pub use world::{AUDIENCE, World, settings};
 
 use std::future::Future;

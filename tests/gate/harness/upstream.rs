@@ -198,9 +198,10 @@ async fn answer(request: Request<Incoming>, shared: Arc<Shared>) -> Result<Respo
         "teapot" => Ok(response.status(418).body(Channel::of("short and stout")).unwrap()),
         _ => {
             drain(body, shared, number, None).await;
-            let headers = parts.headers.drain().filter_map(|(name, value)| {
-                Some(json!([name?.as_str(), String::from_utf8_lossy(value.as_bytes())]))
-            });
+            let headers = parts
+                .headers
+                .drain()
+                .filter_map(|(name, value)| Some(json!([name?.as_str(), String::from_utf8_lossy(value.as_bytes())])));
             let body = json!({"method": parts.method.as_str(), "uri": parts.uri.to_string(),
                               "headers": headers.collect::<Vec<_>>()});
             Ok(response.header("content-type", "application/json").body(Channel::of(&body.to_string())).unwrap())
