@@ -49,10 +49,14 @@ pub struct Expected<'a, N> {
     pub now: Timestamp,
 }
 
-/// What the proof's key has to be.
-pub trait BoundKey {
+/// What the verified access token says of the proof's key and of the request.
+pub trait BoundKey<E> {
     /// The thumbprint that the access token is bound to; `None` where there is no token (a token endpoint).
     fn bound_key(&self) -> Option<&Thumbprint>;
+
+    /// Whether the token grants what the request needs: asked once the key fits, before the proof's signature is
+    /// checked under a key that the caller chose.
+    fn permits(&self) -> Result<(), E>;
 }
 
 /// A proof that passed every check of section 4.3. Only [`verify`] makes one.
@@ -99,7 +103,7 @@ pub async fn verify<T, E, N>(
     token: impl Future<Output = Result<T, E>>,
 ) -> Result<(VerifiedProof, T), E>
 where
-    T: BoundKey,
+    T: BoundKey<E>,
     E: From<ProofError>,
     N: NonceCheck,
 {
@@ -112,6 +116,7 @@ where
     check_token_hash(&proof, expected.token)?; //                               check 12, "ath"
     let token = token.await?;
     check_binding(&proof, token.bound_key())?; //                               check 12, "the public key"
+    token.permits()?;
     check_signature(&proof)?; //                                                check 6
     Ok((VerifiedProof { key: proof.key, jti: proof.jti, iat: proof.iat }, token))
 }

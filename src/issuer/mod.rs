@@ -134,6 +134,11 @@ impl Issuers {
         todo!()
     }
 
+    /// The issuers' names, in the order of the file.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        [].into_iter()
+    }
+
     /// For the status page.
     pub fn status(&self) -> Vec<IssuerStatus> {
         todo!()

@@ -24,7 +24,7 @@ pub use body::Body;
 #[derive(Debug)]
 pub struct Live {
     /// The rules.
-    pub gate: Gate,
+    pub gate: Arc<Gate>,
     /// The upstreams by name; every name that a route says is here.
     pub upstreams: HashMap<Arc<str>, Arc<Upstream>>,
     /// Largest request body in bytes; 0 for no limit.

@@ -154,6 +154,11 @@ impl Target {
         }
     }
 
+    /// The query, as it came, without `?`.
+    pub fn query(&self) -> Option<&str> {
+        self.query.as_deref()
+    }
+
     /// `scheme://authority` (or the `public_url`) under which this client addresses the gate: RFC 9728's `resource`.
     pub fn resource(&self) -> String {
         self.uri.get(..self.path_at).unwrap_or_default().to_owned()
