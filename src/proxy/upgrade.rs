@@ -183,7 +183,7 @@ fn members(value: &HeaderValue) -> impl Iterator<Item = &[u8]> {
 }
 
 /// RFC 6455 section 4.2.2, which fixes SHA-1: it guards against confusion, not against an attacker.
-fn accept_of(key: &HeaderValue) -> String {
+pub(super) fn accept_of(key: &HeaderValue) -> String {
     use aws_lc_rs::digest::{Context, SHA1_FOR_LEGACY_USE_ONLY};
     let mut digest = Context::new(&SHA1_FOR_LEGACY_USE_ONLY);
     digest.update(key.as_bytes());
