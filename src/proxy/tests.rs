@@ -343,6 +343,12 @@ async fn browsers_are_told_what_they_may_read() {
     assert!(stage.counted("dpop_gate_requests_total{outcome=\"answered\",route=\"/guarded/\"} 1"));
     let stranger = stage.ask(&format!("OPTIONS /guarded/ HTTP/1.1\norigin: https://evil.example\n{ask}"), b"").await;
     assert!(stranger.starts_with("HTTP/1.1 401 ") && !stranger.contains("access-control-"), "{stranger}");
+    for method in ["OPTIONS", "GET"] {
+        let document = format!("{method} /.well-known/oauth-protected-resource HTTP/1.1\norigin: https://any.example");
+        let ask = if method == "OPTIONS" { "\naccess-control-request-method: GET" } else { "" };
+        let reply = stage.ask(&format!("{document}{ask}"), b"").await;
+        assert!(reply.starts_with("HTTP/1.1 20") && reply.contains("access-control-allow-origin: *\r\n"), "{reply}");
+    }
     assert_eq!(stage.seen.count(), 0);
     for (path, status) in [("/guarded/", "401"), ("/open/", "200")] {
         let reply = stage.ask(&format!("GET {path} HTTP/1.1\norigin: {APP}"), b"").await;

@@ -218,7 +218,7 @@ async fn tunnel(client: impl AsyncRead + AsyncWrite, upstream: impl AsyncRead + 
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used)]
+#[allow(clippy::unwrap_used, clippy::indexing_slicing)]
 mod tests {
     use super::*;
     use tokio::io::AsyncReadExt as _;
