@@ -301,7 +301,7 @@ mod tests {
             (true, 200, None, None, None),
             (true, 403, None, None, Some(None)),
         ] {
-            let client = hyper::upgrade::on(&mut request(Method::GET, &[]));
+            let client = hyper::upgrade::on(request(Method::GET, &[]));
             let upgrade = if stream {
                 Upgrade::Stream { key: HeaderValue::from_static("dGhlIHNhbXBsZSBub25jZQ=="), client }
             } else {
