@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use http_body_util::{BodyExt as _, Full};
 use hyper_util::rt::{TokioExecutor, TokioIo};
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::io::{AsyncReadExt, AsyncWriteExt as _};
 use tokio::net::{TcpStream, UnixStream};
 use tokio::sync::Notify;
 use tokio::time::{Instant, timeout};
@@ -469,7 +469,7 @@ async fn mutual_tls_tells_the_certificate_and_turns_strangers_away() {
     let pki = Pki::new();
     for required in [false, true] {
         let client = Some(ClientAuth { ca: pki.ca_file(), required });
-        let options = crate::tls::ServerTls { client, ..server_tls(&pki) };
+        let options = ServerTls { client, ..server_tls(&pki) };
         let gate = gate_with(limits(), Some(Rotating::new(options).unwrap()));
         let (config, fingerprint) = pki.client_with_certificate();
         let mut known = tls(&gate, config, "http/1.1").await.unwrap();
