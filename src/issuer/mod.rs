@@ -135,13 +135,12 @@ impl Issuers {
     /// Takes the options as they are; opens nothing. Issuers of `old` whose name and source did not change keep their
     /// keys; if nothing at all changed, the cached tokens stay too. `tls` is what issuers are reached with: roots and
     /// provider are the caller's.
-    #[allow(clippy::needless_pass_by_value, reason = "handles are handed over, however many issuers copy them")]
     pub fn new(
         options: Vec<IssuerOptions>,
         bounds: Bounds,
-        clock: Clock,
+        clock: &Clock,
         metrics: Arc<Metrics>,
-        tls: Arc<rustls::ClientConfig>,
+        tls: &Arc<rustls::ClientConfig>,
         old: Option<&Issuers>,
     ) -> Self {
         let tokens = old
@@ -150,7 +149,7 @@ impl Issuers {
         let members = options
             .into_iter()
             .map(|options| {
-                let client = Client::new(&tls, options.insecure_http, bounds.document_bytes);
+                let client = Client::new(tls, options.insecure_http, bounds.document_bytes);
                 let trust = match introspection_options(&options, &bounds) {
                     Some(asked) => {
                         Trust::Introspection(Arc::new(Introspector::new(asked, client, Arc::clone(&tokens))))
@@ -234,6 +233,11 @@ impl Issuers {
             None if jwt.issuer().is_none() => Err(TokenError::Malformed),
             None => Err(TokenError::UnknownIssuer),
         }
+    }
+
+    /// The issuers' names, in the order of the file.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.members.iter().map(|member| member.options.issuer.as_str())
     }
 
     /// For the status page.
