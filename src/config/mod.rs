@@ -1,11 +1,22 @@
 //! The configuration file: read, checked as a whole, every problem with its place.
 
-use std::fmt;
+mod check;
+mod document;
+mod env;
+mod nearest;
+mod problem;
+mod raw;
+mod report;
+mod schema;
+mod structure;
+mod units;
+
+use std::io::Read;
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
-use http::{HeaderName, Method};
+use http::HeaderName;
 
 use crate::dpop::ProofPolicy;
 use crate::gate::ForwardToken;
@@ -16,6 +27,14 @@ use crate::proxy::upstream::UpstreamOptions;
 use crate::secret::Secret;
 use crate::server::{Limits, ListenerOptions};
 use crate::target::Trust;
+
+use report::Report;
+
+pub use env::Lookup;
+pub use problem::{Problem, Severity, render};
+
+/// A configuration is larger than this only by mistake.
+const MAX_BYTES: u64 = 1 << 20;
 
 /// A configuration that was checked as a whole: every file it names was read.
 #[derive(Debug)]
@@ -68,7 +87,7 @@ pub struct RouteConfig {
     pub label: String,
     /// What it is for.
     pub matches: RouteMatch,
-    /// An upstream that exists.
+    /// An upstream that exists; empty only where every listener is a forward-auth one and the file names none.
     pub upstream: String,
     /// What it demands.
     pub auth: Auth,
@@ -91,34 +110,68 @@ pub struct IdentityConfig {
     pub assertion: Option<(HeaderName, PrivateKey, Option<String>, Duration)>,
 }
 
-/// Something wrong (or worth knowing) with the file, at its place.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Problem {
-    /// The file as it was named.
-    pub file: PathBuf,
-    /// From 1.
-    pub line: usize,
-    /// From 1.
-    pub column: usize,
-    /// `routes[0].upstream`.
-    pub key: String,
-    /// What is wrong; what is expected.
-    pub message: String,
-}
-
-impl fmt::Display for Problem {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}:{}:{}: {}: {}", self.file.display(), self.line, self.column, self.key, self.message)
-    }
-}
-
 /// Reads and checks a file and everything it names; all problems at once.
 pub fn load(path: &Path) -> Result<Config, Vec<Problem>> {
-    let _: (Option<Method>, &Path) = (None, path);
-    todo!()
+    load_with(path, &|name| std::env::var(name).ok())
 }
 
-/// The JSON Schema of the file.
-pub fn schema() -> serde_json::Value {
-    todo!()
+/// The same, with variables from elsewhere than the process' environment.
+pub fn load_with(path: &Path, lookup: Lookup<'_>) -> Result<Config, Vec<Problem>> {
+    let unreadable = |message: String| vec![Problem::of_file(path, message)];
+    let mut bytes = Vec::new();
+    std::fs::File::open(path)
+        .and_then(|file| file.take(MAX_BYTES + 1).read_to_end(&mut bytes))
+        .map_err(|error| unreadable(format!("cannot be read: {error}; expected a YAML file")))?;
+    if bytes.len() as u64 > MAX_BYTES {
+        return Err(unreadable("larger than 1 MiB; expected a configuration".to_owned()));
+    }
+    read(path, &bytes, lookup)
 }
+
+/// The JSON Schema of the file: draft 2020-12.
+pub fn schema() -> serde_json::Value {
+    schema::schema()
+}
+
+/// From bytes to a checked configuration: document, environment, structure, meaning. Each stage works on what the one
+/// before could read, so that all problems are told at once.
+fn read(path: &Path, bytes: &[u8], lookup: Lookup<'_>) -> Result<Config, Vec<Problem>> {
+    let mut report = Report::new(path);
+    let text = match std::str::from_utf8(bytes) {
+        Ok(text) => text,
+        Err(error) => {
+            report.fault(document::not_utf8(bytes, &error));
+            return Err(report.finish().err().unwrap_or_default());
+        }
+    };
+    let (root, faults) = document::parse(text);
+    faults.into_iter().for_each(|fault| report.fault(fault));
+    let Some(mut root) = root.or_else(|| report.is_clean().then(document::empty)) else {
+        return Err(report.finish().err().unwrap_or_default());
+    };
+
+    env::expand(&mut root, "", lookup, &mut report);
+    report.learn(&root);
+    let schema = schema::schema();
+    let value = structure::fit(&schema, &root, &mut report);
+    let config = match raw_file(value) {
+        Some(file) => {
+            // The file's own folder, as it was named: `gate.yaml` alone has the empty parent.
+            let folder = path.parent().unwrap_or(Path::new(""));
+            check::check(&file, folder, &mut report)
+        }
+        None => {
+            report.error("", "does not fit the schema; expected what `dpop-gate schema` describes");
+            None
+        }
+    };
+    let warnings = report.finish()?;
+    config.map(|config| Config { warnings, ..config }).ok_or_else(Vec::new)
+}
+
+fn raw_file(value: serde_json::Value) -> Option<raw::File> {
+    serde_yaml::from_value(serde_yaml::to_value(value).ok()?).ok()
+}
+
+#[cfg(test)]
+mod tests;

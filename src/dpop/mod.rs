@@ -7,3 +7,6 @@ mod verify;
 pub use error::ProofError;
 pub use proof::{MAX_JTI_BYTES, MAX_PROOF_BYTES, Proof};
 pub use verify::{BoundKey, Expected, NonceCheck, ProofPolicy, VerifiedProof, verify};
+
+#[cfg(test)]
+mod tests;

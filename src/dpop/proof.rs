@@ -1,6 +1,15 @@
 //! Reading a proof: one pass, bounded, nothing believed yet.
 
-use crate::jose::{Algorithm, PublicKey};
+use std::borrow::Cow;
+use std::collections::BTreeSet;
+use std::fmt;
+
+use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, Visitor};
+use serde_json::Value;
+
+use crate::jose::{
+    Algorithm, Compact, IgnoredSeed, JwkError, NameSeed, PublicKey, StrictSeed, StrictValue, TextSeed, parse_strictly,
+};
 
 use super::ProofError;
 
@@ -27,7 +36,200 @@ pub struct Proof<'a> {
 impl<'a> Proof<'a> {
     /// Checks 2 to 7 of RFC 9449 section 4.3 but for the signature: form, `typ`, `alg` among `algorithms`, `jwk`.
     pub fn parse(text: &'a str, algorithms: &[Algorithm]) -> Result<Self, ProofError> {
-        let _ = (text, algorithms);
-        todo!()
+        // Check 2: "a single and well-formed JWT".
+        let compact = Compact::parse(text, MAX_PROOF_BYTES).map_err(|_| ProofError::Malformed)?;
+        let header = parse_strictly(&compact.header, HeaderSeed).ok_or(ProofError::Malformed)?;
+        // An extension that must be understood, and none is (RFC 7515 section 4.1.11); `b64` would change what is
+        // signed (RFC 7797 section 3).
+        if header.extended {
+            return Err(ProofError::Malformed);
+        }
+        // Check 3: "All required claims".
+        let claims = parse_strictly(&compact.payload, ClaimsSeed).ok_or(ProofError::Malformed)?;
+        // Check 4: "The typ JOSE Header Parameter has the value dpop+jwt". To the letter: section 4.2 gives the value
+        // in that form, and a proof with another one was not made for this.
+        if header.typ.as_deref() != Some("dpop+jwt") {
+            return Err(ProofError::WrongTyp);
+        }
+        // Check 5: "a registered asymmetric digital signature algorithm, is not none, is supported by the application,
+        // and is acceptable per local policy". Missing or no string is none of these.
+        let algorithm = header.alg.as_deref().and_then(Algorithm::from_name);
+        let algorithm = algorithm.filter(|named| algorithms.contains(named)).ok_or(ProofError::UnsupportedAlg)?;
+        // Check 7: "The jwk JOSE Header Parameter does not contain a private key".
+        let jwk = StrictValue::from_value(header.jwk.ok_or(ProofError::InvalidJwk)?);
+        let key = PublicKey::from_jwk(&jwk).map_err(|error| match error {
+            JwkError::Private => ProofError::PrivateJwk,
+            JwkError::Unsupported | JwkError::Malformed => ProofError::InvalidJwk,
+        })?;
+        // First half of check 6: the key's type decides what may sign, the header only says which.
+        if !key.allows(algorithm) {
+            return Err(ProofError::InvalidJwk);
+        }
+        Ok(Self {
+            algorithm,
+            key,
+            signing_input: compact.signing_input,
+            signature: compact.signature,
+            jti: claims.jti,
+            htm: claims.htm,
+            htu: claims.htu,
+            iat: claims.iat,
+            ath: claims.ath,
+            nonce: claims.nonce,
+        })
+    }
+}
+
+impl fmt::Debug for Proof<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Proof").field("key", &self.key).finish_non_exhaustive()
+    }
+}
+
+/// The members of the header that count. `None`: missing, or of another type.
+#[derive(Default)]
+struct Header<'de> {
+    typ: Option<Cow<'de, str>>,
+    alg: Option<Cow<'de, str>>,
+    jwk: Option<Value>,
+    extended: bool,
+}
+
+struct HeaderSeed;
+
+impl<'de> DeserializeSeed<'de> for HeaderSeed {
+    type Value = Header<'de>;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
+        deserializer.deserialize_map(self)
+    }
+}
+
+impl<'de> Visitor<'de> for HeaderSeed {
+    type Value = Header<'de>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a JOSE header")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<Self::Value, A::Error> {
+        let mut header = Header::default();
+        let mut names = BTreeSet::new();
+        while let Some(name) = members.next_key_seed(NameSeed)? {
+            match &*name {
+                "typ" => header.typ = members.next_value_seed(TextSeed)?,
+                "alg" => header.alg = members.next_value_seed(TextSeed)?,
+                "jwk" => header.jwk = Some(members.next_value_seed(StrictSeed::member())?),
+                "crit" | "b64" => {
+                    members.next_value_seed(IgnoredSeed)?;
+                    header.extended = true;
+                }
+                // `jku`, `x5u`, `kid` ...: nothing but `jwk` names the key (check 6), so they are not looked at.
+                _ => members.next_value_seed(IgnoredSeed)?,
+            }
+            if !names.insert(name) {
+                return Err(A::Error::custom("duplicate member"));
+            }
+        }
+        Ok(header)
+    }
+}
+
+/// The claims of RFC 9449 section 4.2.
+struct Claims {
+    jti: String,
+    htm: String,
+    htu: String,
+    iat: u64,
+    ath: Option<String>,
+    nonce: Option<String>,
+}
+
+struct ClaimsSeed;
+
+impl<'de> DeserializeSeed<'de> for ClaimsSeed {
+    type Value = Claims;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Claims, D::Error> {
+        deserializer.deserialize_map(self)
+    }
+}
+
+impl<'de> Visitor<'de> for ClaimsSeed {
+    type Value = Claims;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the claims of a DPoP proof")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<Claims, A::Error> {
+        let (mut jti, mut htm, mut htu, mut iat, mut ath, mut nonce) = (None, None, None, None, None, None);
+        let mut others = BTreeSet::new();
+        while let Some(name) = members.next_key_seed(NameSeed)? {
+            match &*name {
+                "jti" => once(&mut jti, text(&mut members)?)?,
+                "htm" => once(&mut htm, text(&mut members)?)?,
+                "htu" => once(&mut htu, text(&mut members)?)?,
+                "iat" => once(&mut iat, members.next_value_seed(NumericDateSeed)?)?,
+                "ath" => once(&mut ath, text(&mut members)?)?,
+                "nonce" => once(&mut nonce, text(&mut members)?)?,
+                _ => {
+                    members.next_value_seed(IgnoredSeed)?;
+                    if !others.insert(name) {
+                        return Err(A::Error::custom("duplicate member"));
+                    }
+                }
+            }
+        }
+        let required = |claim: Option<String>| claim.ok_or_else(|| A::Error::custom("a required claim is missing"));
+        let jti = required(jti)?;
+        if jti.is_empty() || jti.len() > MAX_JTI_BYTES {
+            return Err(A::Error::custom("jti is empty or too long"));
+        }
+        let iat = iat.ok_or_else(|| A::Error::custom("a required claim is missing"))?;
+        Ok(Claims { jti, htm: required(htm)?, htu: required(htu)?, iat, ath, nonce })
+    }
+}
+
+/// A claim that must be a string where it is present: `null` is no way to leave it out.
+fn text<'de, A: MapAccess<'de>>(members: &mut A) -> Result<String, A::Error> {
+    let text = members.next_value_seed(TextSeed)?;
+    text.map(Cow::into_owned).ok_or_else(|| A::Error::custom("a claim is no string"))
+}
+
+fn once<T, E: Error>(claim: &mut Option<T>, value: T) -> Result<(), E> {
+    if claim.replace(value).is_some() { Err(E::custom("duplicate member")) } else { Ok(()) }
+}
+
+/// A `NumericDate` (RFC 7519 section 2), which may have a fraction: whole seconds, rounded down, before 1970 as 1970.
+/// Times beyond 64 bits are the end of time.
+struct NumericDateSeed;
+
+impl<'de> DeserializeSeed<'de> for NumericDateSeed {
+    type Value = u64;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<u64, D::Error> {
+        deserializer.deserialize_any(self)
+    }
+}
+
+impl Visitor<'_> for NumericDateSeed {
+    type Value = u64;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("seconds since 1970")
+    }
+
+    fn visit_u64<E: Error>(self, secs: u64) -> Result<u64, E> {
+        Ok(secs)
+    }
+
+    fn visit_i64<E: Error>(self, secs: i64) -> Result<u64, E> {
+        Ok(u64::try_from(secs).unwrap_or(0))
+    }
+
+    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "`as` saturates, and that is the rule")]
+    fn visit_f64<E: Error>(self, secs: f64) -> Result<u64, E> {
+        Ok(secs as u64)
     }
 }

@@ -1,16 +1,20 @@
 //! The checklist of RFC 9449 section 4.3, in one place.
 
+use std::fmt;
 use std::future::Future;
 use std::time::Duration;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use http::HeaderMap;
+use subtle::ConstantTimeEq as _;
 
 use crate::clock::Timestamp;
 use crate::jose::{Algorithm, PublicKey, Thumbprint};
 use crate::secret::TokenDigest;
 use crate::target::Target;
 
-use super::ProofError;
+use super::{Proof, ProofError};
 
 /// The operator's part of the rules.
 #[derive(Debug, Clone)]
@@ -45,10 +49,14 @@ pub struct Expected<'a, N> {
     pub now: Timestamp,
 }
 
-/// What the proof's key has to be.
-pub trait BoundKey {
+/// What the verified access token says of the proof's key and of the request.
+pub trait BoundKey<E> {
     /// The thumbprint that the access token is bound to; `None` where there is no token (a token endpoint).
     fn bound_key(&self) -> Option<&Thumbprint>;
+
+    /// Whether the token grants what the request needs: asked once the key fits, before the proof's signature is
+    /// checked under a key that the caller chose.
+    fn permits(&self) -> Result<(), E>;
 }
 
 /// A proof that passed every check of section 4.3. Only [`verify`] makes one.
@@ -77,20 +85,102 @@ impl VerifiedProof {
     }
 }
 
+impl fmt::Debug for VerifiedProof {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("VerifiedProof").field("key", &self.key).field("iat", &self.iat).finish_non_exhaustive()
+    }
+}
+
 /// RFC 9449 section 4.3, checks 1 to 12, from free to costly (design section 1).
 ///
 /// `token` verifies the access token; it is awaited only after everything that is cheaper has passed, and what it
 /// returns says which key the proof must be signed with. The signature, under a key that the caller chose, comes last.
+///
+/// This does not say that the proof is new (section 11.1): the caller still owes the claim of its `jti`.
 pub async fn verify<T, E, N>(
     headers: &HeaderMap,
     expected: &Expected<'_, N>,
     token: impl Future<Output = Result<T, E>>,
 ) -> Result<(VerifiedProof, T), E>
 where
-    T: BoundKey,
+    T: BoundKey<E>,
     E: From<ProofError>,
     N: NonceCheck,
 {
-    let _ = (headers, expected, token);
-    todo!()
+    let text = the_only_proof(headers)?; //                                     check 1
+    let proof = Proof::parse(text, &expected.policy.algorithms)?; //            checks 2, 3, 4, 5, 7
+    check_method(&proof, expected.methods)?; //                                 check 8
+    check_uri(&proof, expected.target)?; //                                     check 9
+    check_age(&proof, expected.policy, expected.now)?; //                       check 11
+    expected.nonces.check(proof.nonce.as_deref(), expected.now)?; //            check 10
+    check_token_hash(&proof, expected.token)?; //                               check 12, "ath"
+    let token = token.await?;
+    check_binding(&proof, token.bound_key())?; //                               check 12, "the public key"
+    token.permits()?;
+    check_signature(&proof)?; //                                                check 6
+    Ok((VerifiedProof { key: proof.key, jti: proof.jti, iat: proof.iat }, token))
+}
+
+/// Check 1: "There is not more than one DPoP HTTP request header field."
+fn the_only_proof(headers: &HeaderMap) -> Result<&str, ProofError> {
+    let mut values = headers.get_all("dpop").iter();
+    let value = values.next().ok_or(ProofError::Missing)?;
+    if values.next().is_some() {
+        return Err(ProofError::Multiple);
+    }
+    // Two proofs in one field, joined by a comma, are no base64url and end in `Proof::parse`.
+    std::str::from_utf8(value.as_bytes()).map_err(|_| ProofError::Malformed)
+}
+
+/// Check 8: "The htm claim matches the HTTP method of the current request." Methods are case-sensitive (RFC 9110
+/// section 9.1).
+fn check_method(proof: &Proof<'_>, methods: &[&str]) -> Result<(), ProofError> {
+    if methods.contains(&proof.htm.as_str()) { Ok(()) } else { Err(ProofError::HtmMismatch) }
+}
+
+/// Check 9: "The htu claim matches the HTTP URI value for the HTTP request in which the JWT was received, ignoring any
+/// query and fragment parts."
+fn check_uri(proof: &Proof<'_>, target: &Target) -> Result<(), ProofError> {
+    if target.matches_htu(&proof.htu) { Ok(()) } else { Err(ProofError::HtuMismatch) }
+}
+
+/// Check 11: "The creation time of the JWT, as determined by either the iat claim or a server managed timestamp via the
+/// nonce claim, is within an acceptable window." Always by `iat`; the nonce's age is the nonce check's affair.
+fn check_age(proof: &Proof<'_>, policy: &ProofPolicy, now: Timestamp) -> Result<(), ProofError> {
+    let made = Timestamp::from_secs(proof.iat);
+    if now > made + policy.lifetime {
+        return Err(ProofError::IatExpired);
+    }
+    if made > now + policy.clock_skew {
+        return Err(ProofError::IatInFuture);
+    }
+    Ok(())
+}
+
+/// Check 12: "ensure that the value of the ath claim equals the hash of that access token". Without a token there is
+/// nothing that an `ath` could rightly name.
+fn check_token_hash(proof: &Proof<'_>, token: Option<&TokenDigest>) -> Result<(), ProofError> {
+    let same = match (&proof.ath, token) {
+        (None, None) => true,
+        (Some(ath), Some(digest)) => {
+            // 43 characters (section 4.2): of a whole digest, so the encoding has one form only.
+            let mut hash = [0; 43];
+            let encoded = URL_SAFE_NO_PAD.encode_slice(digest.as_bytes(), &mut hash);
+            encoded.is_ok() && bool::from(ath.as_bytes().ct_eq(&hash))
+        }
+        (None, Some(_)) | (Some(_), None) => false,
+    };
+    if same { Ok(()) } else { Err(ProofError::AthMismatch) }
+}
+
+/// Check 12: "confirm that the public key to which the access token is bound matches the public key from the DPoP
+/// proof."
+fn check_binding(proof: &Proof<'_>, bound: Option<&Thumbprint>) -> Result<(), ProofError> {
+    if bound.is_none_or(|bound| bound == proof.key.thumbprint()) { Ok(()) } else { Err(ProofError::KeyMismatch) }
+}
+
+/// Check 6: "The JWT signature verifies with the public key contained in the jwk JOSE Header Parameter."
+fn check_signature(proof: &Proof<'_>) -> Result<(), ProofError> {
+    let verified = proof.key.verify(proof.algorithm, proof.signing_input, &proof.signature);
+    if verified { Ok(()) } else { Err(ProofError::BadSignature) }
 }

@@ -1,16 +1,22 @@
 //! The decision itself.
 
+use std::future::Future;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use http::HeaderMap;
 
 use crate::clock::Timestamp;
+use crate::dpop::{self, BoundKey, Expected, NonceCheck, ProofError, VerifiedProof};
 use crate::jose::Thumbprint;
-use crate::policy::Route;
-use crate::secret::AccessToken;
+use crate::nonce::Nonces;
+use crate::policy::{Auth, Mode, Requirement, Route, Unmet};
+use crate::replay::ProofId;
+use crate::secret::{AccessToken, TokenDigest};
 use crate::target::{Peer, Target};
-use crate::token::VerifiedToken;
+use crate::token::{Binding, TokenError, VerifiedToken};
 
+use super::credentials::Credentials;
 use super::{Gate, Refusal};
 
 /// What is known of a request when it is judged.
@@ -20,8 +26,6 @@ pub struct Facts<'a> {
     pub methods: &'a [&'a str],
     /// The URI that the client addressed.
     pub target: &'a Target,
-    /// The request's query, as it came.
-    pub query: Option<&'a str>,
     /// All headers of the request.
     pub headers: &'a HeaderMap,
     /// Who sent it.
@@ -39,12 +43,12 @@ pub enum Spend {
     Check,
 }
 
-/// Leave to go upstream, and who the caller is. Only `Gate::admit` makes one.
+/// Leave to go upstream, and who the caller is. Only [`Gate::admit`] makes one.
 #[derive(Debug)]
 pub struct Admission {
     pub(super) caller: Caller,
-    pub(super) reported: Option<Refusal>,
-    pub(super) nonce: Option<String>,
+    reported: Option<Refusal>,
+    nonce: Option<String>,
 }
 
 /// Who calls.
@@ -78,7 +82,7 @@ impl Admission {
         }
     }
 
-    /// The token's claims, for logs and headers.
+    /// The caller's token, for logs and headers.
     pub fn token(&self) -> Option<&VerifiedToken> {
         match &self.caller {
             Caller::Token { token, .. } => Some(token),
@@ -93,9 +97,167 @@ impl Gate {
         self.routes.find(method, target.host(), target.path()).ok_or(Refusal::NoRoute)
     }
 
-    /// Decides. In report mode a refusal of the credentials becomes an [`Admission`] that says so.
+    /// Decides. In report mode a refusal becomes an [`Admission`] of nobody in particular that says so.
     pub async fn admit(&self, route: &Route, facts: &Facts<'_>, now: Timestamp) -> Result<Admission, Refusal> {
-        let _ = (route, facts, now);
-        todo!()
+        match (self.decide(route, facts, now).await, route.mode) {
+            (Err(refusal), Mode::Report) => Ok(self.report(refusal, now)),
+            (decision, Mode::Enforce | Mode::Report) => decision,
+        }
+    }
+
+    async fn decide(&self, route: &Route, facts: &Facts<'_>, now: Timestamp) -> Result<Admission, Refusal> {
+        match route.auth {
+            Auth::Public => Ok(Admission { caller: Caller::Anyone, reported: None, nonce: None }),
+            Auth::TokenEndpoint => self.admit_key(facts, now).await,
+            Auth::Dpop | Auth::DpopOrBearer => match Credentials::of(facts.headers, facts.target.query())? {
+                Credentials::Dpop(token) => self.admit_bound(&route.require, facts, token, now).await,
+                Credentials::Bearer(token) => self.admit_bearer(route, facts.peer, token, now).await,
+            },
+        }
+    }
+
+    /// RFC 9449 section 7.1: a bound token under the `DPoP` scheme, and a proof by the key it is bound to.
+    async fn admit_bound(
+        &self,
+        require: &Requirement,
+        facts: &Facts<'_>,
+        token: AccessToken,
+        now: Timestamp,
+    ) -> Result<Admission, Refusal> {
+        let digest = token.digest();
+        let verified = async {
+            let token = self.issuers.verify(&token, &digest, now, self.proof.clock_skew).await?;
+            let jkt = bound_to(&token, facts.peer)?.ok_or(Refusal::TokenNotBound)?;
+            Ok::<_, Refusal>(BoundToken { token, jkt, require })
+        };
+        let (proof, bound, nonce) = self.prove(facts, Some(&digest), verified, now).await?;
+        self.spend(&proof, facts.spend, now).await?;
+        let caller = Caller::Token { token: bound.token, text: token, jkt: Some(*proof.thumbprint()) };
+        Ok(Admission { caller, reported: None, nonce })
+    }
+
+    /// RFC 9449 section 5: a token endpoint takes a proof and no token; the client's own authentication is not ours.
+    async fn admit_key(&self, facts: &Facts<'_>, now: Timestamp) -> Result<Admission, Refusal> {
+        let (proof, AnyKey, nonce) = self.prove(facts, None, async { Ok::<_, Refusal>(AnyKey) }, now).await?;
+        self.spend(&proof, facts.spend, now).await?;
+        Ok(Admission { caller: Caller::Key(*proof.thumbprint()), reported: None, nonce })
+    }
+
+    /// The `Bearer` scheme: a bound token never passes under it (RFC 9449 section 7.2), an unbound one only where the
+    /// operator still takes them.
+    async fn admit_bearer(
+        &self,
+        route: &Route,
+        peer: &Peer,
+        token: AccessToken,
+        now: Timestamp,
+    ) -> Result<Admission, Refusal> {
+        let verified = self.issuers.verify(&token, &token.digest(), now, self.proof.clock_skew).await?;
+        if bound_to(&verified, peer)?.is_some() {
+            return Err(Refusal::BoundTokenAsBearer);
+        }
+        if route.auth != Auth::DpopOrBearer {
+            return Err(Refusal::TokenNotBound);
+        }
+        grants(&verified, &route.require)?;
+        let caller = Caller::Token { token: verified, text: token, jkt: None };
+        Ok(Admission { caller, reported: None, nonce: None })
+    }
+
+    /// The checklist, and the nonce that the response has to carry if the proof's is past half its lifetime.
+    async fn prove<T: BoundKey<Refusal>>(
+        &self,
+        facts: &Facts<'_>,
+        token: Option<&TokenDigest>,
+        verified: impl Future<Output = Result<T, Refusal>>,
+        now: Timestamp,
+    ) -> Result<(VerifiedProof, T, Option<String>), Refusal> {
+        let nonces = NonceJudge { nonces: self.nonces.as_ref(), renew: AtomicBool::new(false) };
+        let expected =
+            Expected { methods: facts.methods, target: facts.target, token, nonces: &nonces, policy: &self.proof, now };
+        let (proof, bound) = dpop::verify(facts.headers, &expected, verified).await?;
+        let renew = nonces.renew.load(Ordering::Relaxed);
+        let nonce = self.nonces.as_ref().filter(|_| renew).map(|nonces| nonces.issue(now));
+        Ok((proof, bound, nonce))
+    }
+
+    /// Spends the proof, last of all: a refused request burns no `jti`.
+    async fn spend(&self, proof: &VerifiedProof, spend: Spend, now: Timestamp) -> Result<(), Refusal> {
+        let id = ProofId::new(proof.thumbprint(), proof.jti(), proof.iat());
+        match spend {
+            Spend::Consume => self.replay.claim(&id, now).await?,
+            Spend::Check => self.replay.check(&id, now).await?,
+        }
+        Ok(())
+    }
+
+    fn report(&self, refusal: Refusal, now: Timestamp) -> Admission {
+        // A client that lacks only a nonce learns one here, so that it is ready when the route is enforced.
+        let wants_nonce = matches!(refusal, Refusal::Proof(ProofError::NonceMissing | ProofError::NonceInvalid));
+        let nonce = self.nonces.as_ref().filter(|_| wants_nonce).map(|nonces| nonces.issue(now));
+        Admission { caller: Caller::Anyone, reported: Some(refusal), nonce }
+    }
+}
+
+/// The key that a token is bound to; `None` for a bearer token. A token that is bound to a client certificate as well
+/// (RFC 8705 section 3) needs that certificate on this connection.
+fn bound_to(token: &VerifiedToken, peer: &Peer) -> Result<Option<Thumbprint>, Refusal> {
+    match token.binding() {
+        Binding::None => Ok(None),
+        Binding::Key { x5t_s256: Some(wanted), .. } if peer.client_certificate.as_ref() != Some(wanted) => {
+            Err(TokenError::NotBound.into())
+        }
+        Binding::Key { jkt, .. } => Ok(Some(*jkt)),
+    }
+}
+
+fn grants(token: &VerifiedToken, require: &Requirement) -> Result<(), Refusal> {
+    require.met_by(token).map_err(|unmet| match unmet {
+        Unmet::Scope => Refusal::InsufficientScope,
+        Unmet::Claim => Refusal::ClaimMismatch,
+    })
+}
+
+struct BoundToken<'a> {
+    token: Arc<VerifiedToken>,
+    jkt: Thumbprint,
+    require: &'a Requirement,
+}
+
+impl BoundKey<Refusal> for BoundToken<'_> {
+    fn bound_key(&self) -> Option<&Thumbprint> {
+        Some(&self.jkt)
+    }
+
+    fn permits(&self) -> Result<(), Refusal> {
+        grants(&self.token, self.require)
+    }
+}
+
+/// No token, so nothing that the key could be compared with.
+struct AnyKey;
+
+impl BoundKey<Refusal> for AnyKey {
+    fn bound_key(&self) -> Option<&Thumbprint> {
+        None
+    }
+
+    fn permits(&self) -> Result<(), Refusal> {
+        Ok(())
+    }
+}
+
+struct NonceJudge<'a> {
+    nonces: Option<&'a Nonces>,
+    renew: AtomicBool,
+}
+
+impl NonceCheck for NonceJudge<'_> {
+    fn check(&self, nonce: Option<&str>, now: Timestamp) -> Result<(), ProofError> {
+        let Some(nonces) = self.nonces else { return Ok(()) };
+        let nonce = nonce.ok_or(ProofError::NonceMissing)?;
+        let accepted = nonces.check(nonce, now).map_err(|_| ProofError::NonceInvalid)?;
+        self.renew.store(accepted.renew, Ordering::Relaxed);
+        Ok(())
     }
 }

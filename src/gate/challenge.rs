@@ -1,28 +1,293 @@
-//! The one place that turns a [`Refusal`] into HTTP.
+//! The one place that turns a [`Refusal`] into HTTP (contract section 3).
+
+use std::fmt::Write as _;
 
 use bytes::Bytes;
-use http::{Response, StatusCode};
+use http::header::{CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
+use http::{HeaderName, HeaderValue, Response, StatusCode};
+use serde_json::json;
 
 use crate::clock::Timestamp;
-use crate::policy::Route;
-use crate::target::Target;
+use crate::dpop::ProofError;
+use crate::policy::{Auth, Route};
+use crate::replay::ReplayError;
+use crate::target::{Target, TargetError};
+use crate::token::TokenError;
 
 use super::{Gate, Refusal};
+
+/// RFC 9449 section 8.1.
+pub const DPOP_NONCE: HeaderName = HeaderName::from_static("dpop-nonce");
 
 /// An answer of the gate's own.
 pub type Reply = Response<Bytes>;
 
-/// `{"error": ..., "error_description": ...}` with that status.
+/// `{"error": ..., "error_description": ...}` with that status, not to be stored.
 pub fn error_reply(status: StatusCode, error: &str, description: &str) -> Reply {
-    let _ = (status, error, description);
-    todo!()
+    let body = json!({ "error": error, "error_description": description }).to_string();
+    let mut reply = Response::new(Bytes::from(body));
+    *reply.status_mut() = status;
+    let headers = reply.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    reply
+}
+
+/// Who is told: which part of the protocol a route speaks.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Audience {
+    /// A client of a protected resource (RFC 9449 section 7).
+    Resource,
+    /// A client of a token endpoint (RFC 9449 section 5): JSON alone, status 400.
+    TokenEndpoint,
+}
+
+/// Which challenges go along, and whether they name the error.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Challenge {
+    /// None: credentials would change nothing.
+    None,
+    /// RFC 6750 section 3.1: "If the request lacks any authentication information [...] the resource server SHOULD NOT
+    /// include an error code".
+    Bare,
+    /// The error belongs to the proof, so only the `DPoP` challenge names it.
+    Proof,
+    /// The error belongs to the token or the request: every challenge names it.
+    Token,
 }
 
 impl Gate {
     /// Renders a refusal for a client: status, challenge, nonce and body of the contract's table. `route` and `target`
     /// as far as they are known.
     pub fn refuse(&self, refusal: Refusal, route: Option<&Route>, target: Option<&Target>, now: Timestamp) -> Reply {
-        let _ = (refusal, route, target, now);
-        todo!()
+        let audience = match route.map(|route| route.auth) {
+            Some(Auth::TokenEndpoint) => Audience::TokenEndpoint,
+            Some(Auth::Dpop | Auth::DpopOrBearer | Auth::Public) | None => Audience::Resource,
+        };
+        let (status, error, challenge) = wire(refusal, audience);
+        let description = describe(refusal, audience);
+        let mut reply = error_reply(status, error, &description);
+        let headers = reply.headers_mut();
+        if let (true, Some(nonces)) = (carries_nonce(status, challenge, audience), &self.nonces) {
+            if let Ok(nonce) = HeaderValue::try_from(nonces.issue(now)) {
+                headers.insert(DPOP_NONCE, nonce);
+            }
+        }
+        if let Some(wait) = refusal.retry_after() {
+            // RFC 9110 section 10.2.3: whole seconds; rounded up, so that who obeys is not early.
+            let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
+            headers.insert(RETRY_AFTER, HeaderValue::from(seconds.max(1)));
+        }
+        if audience == Audience::Resource && challenge != Challenge::None {
+            for value in self.challenges(challenge, error, &description, refusal, route, target) {
+                if let Ok(value) = HeaderValue::try_from(value) {
+                    headers.append(WWW_AUTHENTICATE, value);
+                }
+            }
+        }
+        reply
+    }
+
+    /// RFC 9449 section 7.1, and beside it RFC 6750 section 3 where bearer tokens are still taken (section 7.2).
+    fn challenges(
+        &self,
+        challenge: Challenge,
+        error: &str,
+        description: &str,
+        refusal: Refusal,
+        route: Option<&Route>,
+        target: Option<&Target>,
+    ) -> Vec<String> {
+        let named = format!("error=\"{error}\", error_description=\"{description}\"");
+        let mut common = String::new();
+        if let (Refusal::InsufficientScope, Some(route)) = (refusal, route) {
+            let _ = write!(common, ", scope=\"{}\"", route.require.scopes.join(" "));
+        }
+        if let Some(target) = target {
+            let _ = write!(common, ", resource_metadata=\"{}\"", Self::resource_metadata_url(target));
+        }
+        let algorithms: Vec<_> = self.proof.algorithms.iter().map(|algorithm| algorithm.name()).collect();
+        let algorithms = format!("algs=\"{}\"", algorithms.join(" "));
+
+        let dpop = match challenge {
+            Challenge::None | Challenge::Bare => format!("DPoP {algorithms}{common}"),
+            Challenge::Proof | Challenge::Token => format!("DPoP {named}, {algorithms}{common}"),
+        };
+        let mut challenges = vec![dpop];
+        if route.is_some_and(|route| route.auth == Auth::DpopOrBearer) {
+            challenges.push(match challenge {
+                Challenge::Token => format!("Bearer {named}{common}"),
+                Challenge::None | Challenge::Bare | Challenge::Proof if common.is_empty() => "Bearer".to_owned(),
+                Challenge::None | Challenge::Bare | Challenge::Proof => {
+                    format!("Bearer {}", common.trim_start_matches(", "))
+                }
+            });
+        }
+        challenges
+    }
+}
+
+/// The contract's table. A total match: a new refusal has to choose its row.
+fn wire(refusal: Refusal, audience: Audience) -> (StatusCode, &'static str, Challenge) {
+    // RFC 9449 section 5: a token endpoint answers a bad proof with 400.
+    let proof_status = match audience {
+        Audience::Resource => StatusCode::UNAUTHORIZED,
+        Audience::TokenEndpoint => StatusCode::BAD_REQUEST,
+    };
+    let unavailable = (StatusCode::SERVICE_UNAVAILABLE, "temporarily_unavailable", Challenge::None);
+    let invalid_token = (StatusCode::UNAUTHORIZED, "invalid_token", Challenge::Token);
+    let invalid_proof = (proof_status, "invalid_dpop_proof", Challenge::Proof);
+    match refusal {
+        Refusal::MissingToken => (StatusCode::UNAUTHORIZED, "unauthorized", Challenge::Bare),
+        Refusal::MultipleCredentials => (StatusCode::BAD_REQUEST, "invalid_request", Challenge::Token),
+        Refusal::MalformedToken | Refusal::TokenNotBound | Refusal::BoundTokenAsBearer => invalid_token,
+        Refusal::Token(error) => match error {
+            TokenError::IssuerUnavailable => unavailable,
+            TokenError::Malformed
+            | TokenError::Signature
+            | TokenError::Expired
+            | TokenError::NotYetValid
+            | TokenError::UnknownIssuer
+            | TokenError::WrongAudience
+            | TokenError::NotBound
+            | TokenError::Inactive => invalid_token,
+        },
+        Refusal::Proof(error) => match error {
+            ProofError::NonceMissing | ProofError::NonceInvalid => (proof_status, "use_dpop_nonce", Challenge::Proof),
+            // RFC 9449 section 7.1: a token that is not bound to the proof's key is the token's fault.
+            ProofError::KeyMismatch => invalid_token,
+            ProofError::Missing
+            | ProofError::Multiple
+            | ProofError::Malformed
+            | ProofError::WrongTyp
+            | ProofError::UnsupportedAlg
+            | ProofError::InvalidJwk
+            | ProofError::PrivateJwk
+            | ProofError::BadSignature
+            | ProofError::HtmMismatch
+            | ProofError::HtuMismatch
+            | ProofError::IatExpired
+            | ProofError::IatInFuture
+            | ProofError::AthMismatch => invalid_proof,
+        },
+        Refusal::Replay(error) => match error {
+            ReplayError::Replayed | ReplayError::BeforeFloor => invalid_proof,
+            ReplayError::KeyQuota(_) => (StatusCode::TOO_MANY_REQUESTS, "too_many_requests", Challenge::None),
+            ReplayError::Full(_) | ReplayError::Unavailable(_) => unavailable,
+        },
+        Refusal::InsufficientScope | Refusal::ClaimMismatch => {
+            (StatusCode::FORBIDDEN, "insufficient_scope", Challenge::Token)
+        }
+        Refusal::NoRoute => (StatusCode::NOT_FOUND, "not_found", Challenge::None),
+        Refusal::Target(TargetError::Conflicting | TargetError::AmbiguousPath | TargetError::NoAuthority) => {
+            (StatusCode::BAD_REQUEST, "invalid_request", Challenge::None)
+        }
+        Refusal::BodyTooLarge => (StatusCode::PAYLOAD_TOO_LARGE, "invalid_request", Challenge::None),
+        Refusal::UntrustedPeer => (StatusCode::FORBIDDEN, "forbidden", Challenge::None),
+    }
+}
+
+/// Every 401, and at a token endpoint (which has none) every refusal of a proof.
+fn carries_nonce(status: StatusCode, challenge: Challenge, audience: Audience) -> bool {
+    status == StatusCode::UNAUTHORIZED || (audience == Audience::TokenEndpoint && challenge == Challenge::Proof)
+}
+
+/// What the client is told: fixed texts only, without `"` or `\` (RFC 6750 section 3).
+fn describe(refusal: Refusal, audience: Audience) -> String {
+    match (refusal, audience) {
+        // The words of RFC 9449 sections 8 and 9, and of Okta.
+        (Refusal::Proof(ProofError::NonceMissing), Audience::TokenEndpoint) => {
+            "Authorization server requires nonce in DPoP proof.".to_owned()
+        }
+        (Refusal::Proof(ProofError::NonceMissing), Audience::Resource) => {
+            "Resource server requires nonce in DPoP proof.".to_owned()
+        }
+        (refusal, _) => refusal.to_string(),
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::gate::fixture;
+
+    const NOW: Timestamp = Timestamp::from_secs(1_800_000_000);
+
+    fn challenges(reply: &Reply) -> Vec<&str> {
+        reply.headers().get_all(WWW_AUTHENTICATE).iter().map(|value| value.to_str().unwrap()).collect()
+    }
+
+    #[test]
+    fn refusals_become_the_contracts_rows() {
+        let rows: &[(Refusal, Auth, u16, &str, bool)] = &[
+            (Refusal::MissingToken, Auth::Dpop, 401, "unauthorized", true),
+            (Refusal::MultipleCredentials, Auth::Dpop, 400, "invalid_request", false),
+            (Refusal::Token(TokenError::Expired), Auth::Dpop, 401, "invalid_token", true),
+            (Refusal::BoundTokenAsBearer, Auth::DpopOrBearer, 401, "invalid_token", true),
+            (Refusal::Proof(ProofError::KeyMismatch), Auth::Dpop, 401, "invalid_token", true),
+            (Refusal::Proof(ProofError::Missing), Auth::Dpop, 401, "invalid_dpop_proof", true),
+            (Refusal::Replay(ReplayError::Replayed), Auth::Dpop, 401, "invalid_dpop_proof", true),
+            (Refusal::Proof(ProofError::NonceInvalid), Auth::Dpop, 401, "use_dpop_nonce", true),
+            (Refusal::InsufficientScope, Auth::Dpop, 403, "insufficient_scope", false),
+            (Refusal::Proof(ProofError::Missing), Auth::TokenEndpoint, 400, "invalid_dpop_proof", true),
+            (Refusal::Proof(ProofError::NonceMissing), Auth::TokenEndpoint, 400, "use_dpop_nonce", true),
+            (Refusal::Replay(ReplayError::Replayed), Auth::TokenEndpoint, 400, "invalid_dpop_proof", true),
+            (Refusal::Target(TargetError::Conflicting), Auth::Dpop, 400, "invalid_request", false),
+            (
+                Refusal::Replay(ReplayError::KeyQuota(Duration::from_millis(1200))),
+                Auth::Dpop,
+                429,
+                "too_many_requests",
+                false,
+            ),
+            (Refusal::NoRoute, Auth::Dpop, 404, "not_found", false),
+            (Refusal::BodyTooLarge, Auth::Dpop, 413, "invalid_request", false),
+            (Refusal::Replay(ReplayError::Full(Duration::ZERO)), Auth::Dpop, 503, "temporarily_unavailable", false),
+            (Refusal::Token(TokenError::IssuerUnavailable), Auth::Dpop, 503, "temporarily_unavailable", false),
+            (Refusal::UntrustedPeer, Auth::Dpop, 403, "forbidden", false),
+        ];
+        for (refusal, auth, status, error, nonce) in rows {
+            let gate = fixture::gate(*auth);
+            let route = gate.routes.iter().next().unwrap();
+            let reply = gate.refuse(*refusal, Some(route), None, NOW);
+            let body: serde_json::Value = serde_json::from_slice(reply.body()).unwrap();
+            let found =
+                (reply.status().as_u16(), body["error"].as_str().unwrap(), reply.headers().contains_key(DPOP_NONCE));
+            assert_eq!(found, (*status, *error, *nonce), "{refusal:?} {auth:?}");
+            assert_eq!(reply.headers()[CACHE_CONTROL], "no-store");
+            assert_eq!(reply.headers().contains_key(RETRY_AFTER), matches!(status, 429 | 503), "{refusal:?}");
+            // Where other credentials could help, and the protocol is a protected resource's.
+            let challenged = *auth != Auth::TokenEndpoint
+                && (matches!(status, 401)
+                    || *error == "insufficient_scope"
+                    || *refusal == Refusal::MultipleCredentials);
+            assert_eq!(!challenges(&reply).is_empty(), challenged, "{refusal:?} {auth:?}");
+            for challenge in challenges(&reply) {
+                assert!(!challenge.contains('\\') && challenge.matches('"').count() % 2 == 0, "{challenge}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_challenge_names_the_error_unless_there_were_no_credentials() {
+        let gate = fixture::gate(Auth::DpopOrBearer);
+        let route = gate.routes.iter().next().unwrap();
+        let bare = gate.refuse(Refusal::MissingToken, Some(route), None, NOW);
+        assert_eq!(challenges(&bare), ["DPoP algs=\"ES256 EdDSA\"", "Bearer"]);
+        let scope = gate.refuse(Refusal::InsufficientScope, Some(route), None, NOW);
+        let named = "error=\"insufficient_scope\", \
+                     error_description=\"the access token does not grant a scope that this resource requires\"";
+        assert_eq!(
+            challenges(&scope),
+            [
+                format!("DPoP {named}, algs=\"ES256 EdDSA\", scope=\"orders.read orders.write\""),
+                format!("Bearer {named}, scope=\"orders.read orders.write\""),
+            ]
+        );
+        let wait = gate.refuse(Refusal::Replay(ReplayError::KeyQuota(Duration::from_millis(1200))), None, None, NOW);
+        assert_eq!(wait.headers()[RETRY_AFTER], "2", "rounded up");
     }
 }

@@ -3,6 +3,9 @@
 mod admit;
 mod assertion;
 mod challenge;
+mod credentials;
+#[cfg(test)]
+mod fixture;
 mod identity;
 mod refusal;
 mod wellknown;
@@ -19,7 +22,7 @@ use crate::target::Trust;
 
 pub use admit::{Admission, Facts, Spend};
 pub use assertion::AssertionOptions;
-pub use challenge::{Reply, error_reply};
+pub use challenge::{DPOP_NONCE, Reply, error_reply};
 pub use identity::{ForwardToken, IdentityOptions};
 pub use refusal::Refusal;
 

@@ -1,19 +1,81 @@
 //! Documents that the gate answers by itself.
 
+use bytes::Bytes;
+use http::header::{ALLOW, CONTENT_TYPE};
+use http::{HeaderValue, Method, Response, StatusCode};
+use serde_json::{Value, json};
+
+use crate::policy::Auth;
 use crate::target::Target;
 
-use super::{Gate, Reply};
+use super::{Gate, Reply, error_reply};
 
 /// RFC 9728 section 3.
-pub const PROTECTED_RESOURCE: &str = "/.well-known/oauth-protected-resource";
+pub(super) const PROTECTED_RESOURCE: &str = "/.well-known/oauth-protected-resource";
 /// The public key of the identity assertion.
-pub const ASSERTION_JWKS: &str = "/.well-known/dpop-gate/jwks.json";
+const ASSERTION_JWKS: &str = "/.well-known/dpop-gate/jwks.json";
 
 impl Gate {
     /// The document at that target's path, if it is one of ours: the protected resource metadata of RFC 9728, or the
-    /// assertion's public key where one is configured. GET and HEAD only; the caller drops a HEAD's body.
-    pub fn well_known(&self, method: &http::Method, target: &Target) -> Option<Reply> {
-        let _ = (method, target);
-        todo!()
+    /// assertion's public key where one is configured. The caller drops the body where a HEAD is answered.
+    pub fn well_known(&self, method: &Method, target: &Target) -> Option<Reply> {
+        let document = if is_metadata_path(target) {
+            self.resource_metadata(target)
+        } else if target.path() == ASSERTION_JWKS {
+            self.identity.assertion.as_ref()?.jwks()
+        } else {
+            return None;
+        };
+        if !matches!(*method, Method::GET | Method::HEAD) {
+            let mut reply =
+                error_reply(StatusCode::METHOD_NOT_ALLOWED, "invalid_request", "this document is read with GET");
+            reply.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
+            return Some(reply);
+        }
+        let mut reply = Response::new(Bytes::from(document.to_string()));
+        reply.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        Some(reply)
     }
+
+    /// RFC 9728 section 2, with the DPoP members.
+    fn resource_metadata(&self, target: &Target) -> Value {
+        let algorithms: Vec<_> = self.proof.algorithms.iter().map(|algorithm| algorithm.name()).collect();
+        let mut issuers: Vec<_> = self.issuers.names().collect();
+        issuers.dedup();
+        let mut scopes: Vec<_> = self.routes.iter().flat_map(|route| &route.require.scopes).collect();
+        scopes.sort();
+        scopes.dedup();
+        let bearer = self.routes.iter().any(|route| route.auth == Auth::DpopOrBearer);
+        let mut document = json!({
+            "resource": target.resource(),
+            "authorization_servers": issuers,
+            "bearer_methods_supported": ["header"],
+            "dpop_signing_alg_values_supported": algorithms,
+            "dpop_bound_access_tokens_required": !bearer,
+        });
+        if let (Value::Object(members), false) = (&mut document, scopes.is_empty()) {
+            members.insert("scopes_supported".to_owned(), json!(scopes));
+        }
+        document
+    }
+
+    /// Where this target's metadata stands: RFC 9728 section 3.1 puts the well-known part between host and path.
+    pub(super) fn resource_metadata_url(target: &Target) -> String {
+        let resource = target.resource();
+        match resource.splitn(4, '/').collect::<Vec<_>>().as_slice() {
+            [scheme, "", authority, path] if !path.is_empty() => {
+                format!("{scheme}//{authority}{PROTECTED_RESOURCE}/{path}")
+            }
+            [scheme, "", authority, ..] => format!("{scheme}//{authority}{PROTECTED_RESOURCE}"),
+            _ => format!("{resource}{PROTECTED_RESOURCE}"),
+        }
+    }
+}
+
+/// With `public_url`'s path behind it or without: a proxy in front may have taken that path off.
+fn is_metadata_path(target: &Target) -> bool {
+    target
+        .path()
+        .strip_prefix(PROTECTED_RESOURCE)
+        .is_some_and(|rest| rest.is_empty() || Gate::resource_metadata_url(target).ends_with(target.path()))
 }

@@ -1,23 +1,44 @@
 //! Who vouches for an access token: an issuer's keys (JWT) or its introspection endpoint (opaque), with their caches.
 
+mod cache;
+mod discovery;
+mod fetch;
+mod introspection;
+mod jwt;
+mod keys;
+mod refresh;
+#[cfg(test)]
+mod stub;
+#[cfg(test)]
+mod tests;
+
+use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use serde_json::Value;
+use tokio::task::JoinSet;
 
 use crate::clock::{Clock, Timestamp};
 use crate::jose::Algorithm;
-use crate::metrics::Metrics;
+use crate::metrics::{CacheResult, Metrics};
 use crate::secret::{AccessToken, Secret, TokenDigest};
-use crate::token::{TokenError, TokenTypes, VerifiedToken};
+use crate::token::{ClaimRules, TokenError, TokenTypes, VerifiedToken};
+
+use cache::{Entry, TokenCache, Vouched};
+use fetch::Client;
+use introspection::{IntrospectionOptions, Introspector};
+use jwt::{Jwt, JwtRules, TOKEN_BYTES};
+use refresh::{KeyRing, KeySource};
+
+pub use keys::check_jwks;
 
 /// One issuer, as the operator names it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct IssuerOptions {
     /// `iss`, to the letter.
     pub issuer: String,
-    /// Any one of these must be in `aud`.
+    /// Any one of these must be in `aud`. None at all: no JWT is right, and every introspection answer is.
     pub audiences: Vec<String>,
     /// Algorithms that its tokens may use.
     pub algorithms: Vec<Algorithm>,
@@ -32,8 +53,7 @@ pub struct IssuerOptions {
 /// How an issuer's tokens are verified.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Source {
-    /// JWT, keys from a JWKS file: its path, and its content as `config` read it. The file is read again when a
-    /// refresh is due or a `kid` is unknown.
+    /// JWT, keys from a JWKS file. It is read when a refresh is due or a `kid` is unknown.
     JwksFile(PathBuf),
     /// JWT, keys from this URL.
     JwksUri(http::Uri),
@@ -59,11 +79,12 @@ pub enum Source {
 pub struct Bounds {
     /// Verified tokens kept.
     pub cached_tokens: usize,
-    /// Keys are fetched again after this, in the background.
+    /// Keys are fetched again after this, in the background; sooner where the issuer's `max-age` says so, but not
+    /// within a minute.
     pub refresh_after: Duration,
     /// An unknown `kid`, or a failed fetch, leads to one fetch in this time.
     pub refetch_interval: Duration,
-    /// How long a fetch of keys or metadata may take.
+    /// How long a fetch of keys may take, its metadata included.
     pub fetch_timeout: Duration,
     /// Largest document taken from an issuer, in bytes.
     pub document_bytes: usize,
@@ -82,8 +103,22 @@ impl Default for Bounds {
 }
 
 /// All issuers, each with its own keys, and the cache of verified tokens.
-#[derive(Debug)]
-pub struct Issuers {}
+pub struct Issuers {
+    members: Vec<Member>,
+    bounds: Bounds,
+    metrics: Arc<Metrics>,
+    tokens: Arc<TokenCache>,
+}
+
+struct Member {
+    options: IssuerOptions,
+    trust: Trust,
+}
+
+enum Trust {
+    Keys { source: Arc<KeySource>, rules: JwtRules },
+    Introspection(Arc<Introspector>),
+}
 
 /// What the status page shows of an issuer.
 #[derive(Debug, Clone)]
@@ -97,30 +132,73 @@ pub struct IssuerStatus {
 }
 
 impl Issuers {
-    /// Takes the options as they are; opens nothing. Issuers of `old` whose options did not change keep their keys.
+    /// Takes the options as they are; opens nothing. Issuers of `old` whose name and source did not change keep their
+    /// keys; if nothing at all changed, the cached tokens stay too. `tls` is what issuers are reached with: roots and
+    /// provider are the caller's.
     pub fn new(
         options: Vec<IssuerOptions>,
         bounds: Bounds,
-        clock: Clock,
+        clock: &Clock,
         metrics: Arc<Metrics>,
+        tls: &Arc<rustls::ClientConfig>,
         old: Option<&Issuers>,
     ) -> Self {
-        let _ = (options, bounds, clock, metrics, old);
-        todo!()
+        let tokens = old
+            .filter(|old| old.bounds == bounds && old.members.iter().map(|member| &member.options).eq(&options))
+            .map_or_else(|| Arc::new(TokenCache::new(bounds.cached_tokens)), |old| Arc::clone(&old.tokens));
+        let members = options
+            .into_iter()
+            .map(|options| {
+                let client = Client::new(tls, options.insecure_http, bounds.document_bytes);
+                let trust = match introspection_options(&options, &bounds) {
+                    Some(asked) => {
+                        Trust::Introspection(Arc::new(Introspector::new(asked, client, Arc::clone(&tokens))))
+                    }
+                    None => Trust::Keys {
+                        rules: JwtRules {
+                            algorithms: options.algorithms.clone(),
+                            types: options.token_types.clone(),
+                            claims: claim_rules(&options),
+                        },
+                        source: Arc::new(KeySource {
+                            issuer: options.issuer.clone(),
+                            source: options.source.clone(),
+                            insecure_http: options.insecure_http,
+                            client,
+                            bounds: bounds.clone(),
+                            clock: clock.clone(),
+                            metrics: Arc::clone(&metrics),
+                            ring: old.and_then(|old| old.ring(&options)).unwrap_or_default(),
+                        }),
+                    },
+                };
+                Member { options, trust }
+            })
+            .collect();
+        Self { members, bounds, metrics, tokens }
     }
 
     /// Keeps the keys fresh until dropped or cancelled: fetches once at the start, then before they grow old. Runs as
     /// a task of the caller's.
     pub async fn keep_fresh(self: Arc<Self>) {
-        todo!()
+        // Dropped with this future, and the tasks with it: an issuer that hangs holds up no other's refresh.
+        let mut tasks = JoinSet::new();
+        for source in self.sources() {
+            tasks.spawn(Arc::clone(source).keep_fresh());
+        }
+        while tasks.join_next().await.is_some() {}
+        std::future::pending::<()>().await;
     }
 
     /// Whether every issuer has keys (or needs none): for `/readyz`.
     pub fn ready(&self) -> bool {
-        todo!()
+        self.sources().all(|source| source.current().is_some_and(|set| set.len() > 0))
     }
 
     /// Verifies a token: from the cache by `digest`, else by its issuer.
+    ///
+    /// A JWT goes to the issuer that its `iss` names. Everything else is asked of the introspecting issuers in turn,
+    /// until one knows it; so is a JWT that names nobody where no issuer has keys.
     ///
     /// This does not look at what the token is bound to, nor at scopes: the caller owes both.
     pub async fn verify(
@@ -130,19 +208,138 @@ impl Issuers {
         now: Timestamp,
         skew: Duration,
     ) -> Result<Arc<VerifiedToken>, TokenError> {
-        let _ = (token, digest, now, skew);
-        todo!()
+        if let Some(token) = self.cached(digest, now) {
+            self.metrics.token_cache(CacheResult::Hit);
+            return token.still_valid(now, skew).map(|()| token);
+        }
+        self.metrics.token_cache(CacheResult::Miss);
+        let text = token.reveal();
+        if text.len() > TOKEN_BYTES {
+            return Err(TokenError::Malformed);
+        }
+        let Some(jwt) = Jwt::parse(text) else {
+            return self.introspect(token, digest, now, skew).await;
+        };
+        match self.named(jwt.issuer()) {
+            Some((issuer, Trust::Keys { source, rules })) => {
+                let (verified, generation) = jwt.verify(source, rules, now, skew).await?;
+                let verified = Arc::new(verified);
+                let vouched = Vouched::Keys { issuer, generation };
+                self.tokens.put(*digest, Entry { token: Arc::clone(&verified), vouched });
+                Ok(verified)
+            }
+            Some((_, Trust::Introspection(introspector))) => introspector.verify(token, digest, now, skew).await,
+            None if self.sources().next().is_none() => self.introspect(token, digest, now, skew).await,
+            None if jwt.issuer().is_none() => Err(TokenError::Malformed),
+            None => Err(TokenError::UnknownIssuer),
+        }
+    }
+
+    /// The issuers' names, in the order of the file.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        [].into_iter()
     }
 
     /// For the status page.
     pub fn status(&self) -> Vec<IssuerStatus> {
-        todo!()
+        let status = |member: &Member| {
+            let issuer = member.options.issuer.clone();
+            match &member.trust {
+                Trust::Keys { source, .. } => IssuerStatus {
+                    issuer,
+                    keys: Some(source.current().map_or(0, |set| set.len())),
+                    refreshed: source.refreshed(),
+                },
+                Trust::Introspection(_) => IssuerStatus { issuer, keys: None, refreshed: None },
+            }
+        };
+        self.members.iter().map(status).collect()
+    }
+
+    /// A cached token whose voucher still stands: the issuer's keys did not change since, or the answer is not too old.
+    fn cached(&self, digest: &TokenDigest, now: Timestamp) -> Option<Arc<VerifiedToken>> {
+        let entry = self.tokens.get(digest)?;
+        let stands = match entry.vouched {
+            Vouched::Answer { until } => now < until,
+            Vouched::Keys { issuer, generation } => match self.members.get(issuer).map(|member| &member.trust) {
+                Some(Trust::Keys { source, .. }) => source.current().is_some_and(|set| set.generation == generation),
+                Some(Trust::Introspection(_)) | None => false,
+            },
+        };
+        if !stands {
+            self.tokens.remove(digest);
+        }
+        stands.then_some(entry.token)
+    }
+
+    /// Asks the introspecting issuers in turn. One that cannot be asked might have known the token, so "not active" is
+    /// said only if all have said it.
+    async fn introspect(
+        &self,
+        token: &AccessToken,
+        digest: &TokenDigest,
+        now: Timestamp,
+        skew: Duration,
+    ) -> Result<Arc<VerifiedToken>, TokenError> {
+        let mut refusal = TokenError::Malformed;
+        for member in &self.members {
+            let Trust::Introspection(introspector) = &member.trust else { continue };
+            match introspector.verify(token, digest, now, skew).await {
+                Err(TokenError::IssuerUnavailable) => refusal = TokenError::IssuerUnavailable,
+                Err(TokenError::Inactive) if refusal == TokenError::Malformed => refusal = TokenError::Inactive,
+                Err(TokenError::Inactive) => {}
+                settled => return settled,
+            }
+        }
+        Err(refusal)
+    }
+
+    fn named(&self, issuer: Option<&str>) -> Option<(usize, &Trust)> {
+        let issuer = issuer?;
+        let place = self.members.iter().position(|member| member.options.issuer == issuer)?;
+        self.members.get(place).map(|member| (place, &member.trust))
+    }
+
+    fn sources(&self) -> impl Iterator<Item = &Arc<KeySource>> {
+        self.members.iter().filter_map(|member| match &member.trust {
+            Trust::Keys { source, .. } => Some(source),
+            Trust::Introspection(_) => None,
+        })
+    }
+
+    /// The running state of the issuer that had the same name and source.
+    fn ring(&self, options: &IssuerOptions) -> Option<Arc<KeyRing>> {
+        self.sources()
+            .find(|source| {
+                source.issuer == options.issuer
+                    && source.source == options.source
+                    && source.insecure_http == options.insecure_http
+            })
+            .map(|source| Arc::clone(&source.ring))
     }
 }
 
-/// A JWKS as `config` checks it: the number of usable keys, or what is wrong with it.
-pub fn check_jwks(json: &[u8]) -> Result<usize, &'static str> {
-    let _ = json;
-    let _: Option<Value> = None;
-    todo!()
+fn claim_rules(options: &IssuerOptions) -> ClaimRules {
+    ClaimRules { issuer: options.issuer.clone(), audiences: options.audiences.clone() }
+}
+
+fn introspection_options(options: &IssuerOptions, bounds: &Bounds) -> Option<IntrospectionOptions> {
+    match &options.source {
+        Source::Introspection { url, client_id, client_secret, cache, timeout } => Some(IntrospectionOptions {
+            url: url.clone(),
+            authorization: introspection::basic(client_id, client_secret),
+            cache: *cache,
+            timeout: *timeout,
+            rules: claim_rules(options),
+            refusals: bounds.cached_tokens,
+        }),
+        Source::JwksFile(_) | Source::JwksUri(_) | Source::Discovery => None,
+    }
+}
+
+impl fmt::Debug for Issuers {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let names = self.members.iter().map(|member| &member.options.issuer);
+        f.debug_list().entries(names).finish()
+    }
 }

@@ -1,13 +1,45 @@
 //! Private keys: for `keygen`, `proof`, the identity assertion and the demo. Never on the path of a proof's check.
 
-use thiserror::Error;
+use std::fmt;
 
-use super::{Algorithm, PublicKey};
+use aws_lc_rs::encoding::{AsBigEndian, AsDer};
+use aws_lc_rs::rand::SystemRandom;
+use aws_lc_rs::rsa::{KeyPair as RsaKeyPair, KeyPairComponents, KeySize};
+use aws_lc_rs::signature::{
+    ECDSA_P384_SHA384_FIXED_SIGNING, EcdsaKeyPair, Ed25519KeyPair, KeyPair as _, RSA_PKCS1_SHA256, RSA_PSS_SHA256,
+};
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use p256::ecdsa::signature::Signer as _;
+use p256::elliptic_curve::Generate as _;
+use p256::pkcs8::PrivateKeyInfoRef;
+use p256::pkcs8::der::asn1::UintRef;
+use p256::pkcs8::der::{self, Decode as _, Reader as _, SliceReader};
+use serde_json::{Map, Value, json};
+use thiserror::Error;
+use zeroize::{Zeroize as _, Zeroizing};
+
+use super::public::fixed;
+use super::{Algorithm, JwkError, PublicKey, StrictValue};
 
 /// A private key that can sign. Prints redacted.
 pub struct PrivateKey {
     public: PublicKey,
+    algorithm: Algorithm,
+    signer: Signer,
 }
+
+/// The key as its library keeps it.
+enum Signer {
+    P256(p256::ecdsa::SigningKey),
+    P384(EcdsaKeyPair),
+    Ed25519(Ed25519KeyPair),
+    Rsa(RsaKeyPair, RsaSecrets),
+}
+
+/// The private members of an RSA JWK (RFC 7518 section 6.3.2), in the order of [`RSA_SECRETS`].
+type RsaSecrets = [Zeroizing<Vec<u8>>; 6];
+const RSA_SECRETS: [&str; 6] = ["d", "p", "q", "dp", "dq", "qi"];
 
 /// Why a private key is not taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
@@ -27,26 +59,76 @@ pub enum PrivateKeyError {
 }
 
 impl PrivateKey {
-    /// Makes a key for `algorithm`.
+    /// Makes a key for `algorithm`: RSA ones have 2048 bits.
     pub fn generate(algorithm: Algorithm) -> Result<Self, PrivateKeyError> {
-        let _ = algorithm;
-        todo!()
+        let signer = match algorithm {
+            Algorithm::Es256 => {
+                Signer::P256(p256::ecdsa::SigningKey::try_generate().map_err(|_| PrivateKeyError::Failed)?)
+            }
+            Algorithm::Es384 => Signer::P384(EcdsaKeyPair::generate(&ECDSA_P384_SHA384_FIXED_SIGNING).map_err(failed)?),
+            Algorithm::EdDsa => Signer::Ed25519(Ed25519KeyPair::generate().map_err(failed)?),
+            Algorithm::Rs256 | Algorithm::Ps256 => {
+                let pair = RsaKeyPair::generate(KeySize::Rsa2048).map_err(failed)?;
+                let secrets = rsa_secrets(&pair)?;
+                Signer::Rsa(pair, secrets)
+            }
+        };
+        let public = signer.public_jwk()?;
+        let public = PublicKey::from_jwk(&StrictValue::from_value(public)).map_err(|_| PrivateKeyError::Failed)?;
+        Ok(Self { public, algorithm, signer })
     }
 
-    /// Reads a private JWK (RFC 7517).
+    /// Reads a private JWK (RFC 7517). An RSA one needs its CRT members, which RFC 7518 section 6.3.2 recommends.
     pub fn from_jwk_json(text: &[u8]) -> Result<Self, PrivateKeyError> {
-        let _ = text;
-        todo!()
+        let jwk = StrictValue::parse(text).and_then(StrictValue::into_object).ok_or(PrivateKeyError::NotAJwk)?;
+        let jwk = Wiped(jwk);
+        let public = PublicKey::from_members(&jwk.0, "sign").map_err(|error| match error {
+            JwkError::Unsupported => PrivateKeyError::Unsupported,
+            // `Private` is `PublicKey::from_jwk`'s alone.
+            JwkError::Malformed | JwkError::Private => PrivateKeyError::Malformed,
+        })?;
+        let algorithm = public.only().unwrap_or_else(|| public.default_algorithm());
+        let signer = Signer::read(&jwk.0, &public, algorithm)?;
+        Ok(Self { public, algorithm, signer })
     }
 
     /// The private JWK, for a file of mode 0600.
-    pub fn to_jwk_json(&self) -> zeroize::Zeroizing<String> {
-        todo!()
+    pub fn to_jwk_json(&self) -> Zeroizing<String> {
+        let mut jwk = Map::new();
+        if let Value::Object(public) = self.public.to_jwk() {
+            jwk = public;
+        }
+        jwk.insert("alg".to_owned(), self.algorithm.name().into());
+        let mut insert = |name: &str, bytes: &[u8]| jwk.insert(name.to_owned(), encode(bytes).into());
+        match &self.signer {
+            Signer::P256(key) => {
+                let mut scalar = key.to_bytes();
+                insert("d", &scalar);
+                scalar.as_mut_slice().zeroize();
+            }
+            Signer::P384(pair) => {
+                if let Ok(scalar) = pair.private_key().as_be_bytes() {
+                    insert("d", scalar.as_ref());
+                }
+            }
+            Signer::Ed25519(pair) => {
+                if let Ok(seed) = pair.seed().and_then(|seed| seed.as_be_bytes()) {
+                    insert("d", seed.as_ref());
+                }
+            }
+            Signer::Rsa(_, secrets) => {
+                for (name, secret) in RSA_SECRETS.iter().zip(secrets) {
+                    insert(name, secret);
+                }
+            }
+        }
+        let jwk = Wiped(jwk);
+        Zeroizing::new(serde_json::to_string(&jwk.0).unwrap_or_default())
     }
 
     /// The algorithm it signs with: the JWK's `alg`, else ES256, ES384, EdDSA or RS256 by type.
     pub fn algorithm(&self) -> Algorithm {
-        todo!()
+        self.algorithm
     }
 
     /// Its public half.
@@ -54,25 +136,165 @@ impl PrivateKey {
         &self.public
     }
 
-    /// A JWS signature over `message`.
+    /// A JWS signature over `message`: for ECDSA `r || s` (RFC 7518 section 3.4).
     pub fn sign(&self, message: &[u8]) -> Result<Vec<u8>, PrivateKeyError> {
-        let _ = message;
-        todo!()
+        let random = SystemRandom::new();
+        Ok(match &self.signer {
+            Signer::P256(key) => {
+                let signature: p256::ecdsa::Signature = key.try_sign(message).map_err(|_| PrivateKeyError::Failed)?;
+                signature.to_bytes().to_vec()
+            }
+            Signer::P384(pair) => pair.sign(&random, message).map_err(failed)?.as_ref().to_vec(),
+            Signer::Ed25519(pair) => pair.try_sign(message).map_err(failed)?.as_ref().to_vec(),
+            Signer::Rsa(pair, _) => {
+                let mut signature = vec![0; pair.public_modulus_len()];
+                let padding = match self.algorithm {
+                    Algorithm::Ps256 => &RSA_PSS_SHA256,
+                    Algorithm::Es256 | Algorithm::Es384 | Algorithm::EdDsa | Algorithm::Rs256 => &RSA_PKCS1_SHA256,
+                };
+                pair.sign(padding, &random, message, &mut signature).map_err(failed)?;
+                signature
+            }
+        })
     }
 
-    /// A compact JWS: `header` gets `alg` added, `claims` as they are.
-    pub fn sign_compact(
-        &self,
-        header: serde_json::Value,
-        claims: &serde_json::Value,
-    ) -> Result<String, PrivateKeyError> {
-        let _ = (header, claims);
-        todo!()
+    /// A compact JWS: `header` (an object) gets `alg` added, `claims` as they are.
+    pub fn sign_compact(&self, mut header: Value, claims: &Value) -> Result<String, PrivateKeyError> {
+        let members = header.as_object_mut().ok_or(PrivateKeyError::Failed)?;
+        members.insert("alg".to_owned(), self.algorithm.name().into());
+        let mut compact =
+            format!("{}.{}", encode(header.to_string().as_bytes()), encode(claims.to_string().as_bytes()));
+        let signature = self.sign(compact.as_bytes())?;
+        compact.push('.');
+        URL_SAFE_NO_PAD.encode_string(signature, &mut compact);
+        Ok(compact)
     }
 }
 
-impl std::fmt::Debug for PrivateKey {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl fmt::Debug for PrivateKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("PrivateKey").field("thumbprint", self.public.thumbprint()).finish_non_exhaustive()
     }
+}
+
+impl Signer {
+    /// The private half of a JWK whose public half is `public`: refused unless the two belong together.
+    fn read(jwk: &Map<String, Value>, public: &PublicKey, algorithm: Algorithm) -> Result<Self, PrivateKeyError> {
+        if let Some(components) = public.rsa_components() {
+            return Self::read_rsa(jwk, components);
+        }
+        let point = public.point().ok_or(PrivateKeyError::Malformed)?;
+        match algorithm {
+            Algorithm::Es256 => {
+                let d = Zeroizing::new(fixed::<32>(jwk, "d").map_err(|_| PrivateKeyError::Malformed)?);
+                let key = p256::ecdsa::SigningKey::from_slice(&*d).map_err(|_| PrivateKeyError::Malformed)?;
+                let fits = *key.verifying_key().to_sec1_point(false).as_bytes() == *point;
+                if fits { Ok(Self::P256(key)) } else { Err(PrivateKeyError::Malformed) }
+            }
+            Algorithm::Es384 => {
+                let d = Zeroizing::new(fixed::<48>(jwk, "d").map_err(|_| PrivateKeyError::Malformed)?);
+                let curve = &ECDSA_P384_SHA384_FIXED_SIGNING;
+                let pair = EcdsaKeyPair::from_private_key_and_public_key(curve, &*d, point);
+                pair.map(Self::P384).map_err(|_| PrivateKeyError::Malformed)
+            }
+            Algorithm::EdDsa => {
+                let d = Zeroizing::new(fixed::<32>(jwk, "d").map_err(|_| PrivateKeyError::Malformed)?);
+                let pair = Ed25519KeyPair::from_seed_and_public_key(&*d, point);
+                pair.map(Self::Ed25519).map_err(|_| PrivateKeyError::Malformed)
+            }
+            Algorithm::Rs256 | Algorithm::Ps256 => Err(PrivateKeyError::Malformed),
+        }
+    }
+
+    fn read_rsa(
+        jwk: &Map<String, Value>,
+        public_key: aws_lc_rs::rsa::PublicKeyComponents<&[u8]>,
+    ) -> Result<Self, PrivateKeyError> {
+        if jwk.contains_key("oth") {
+            // More than two primes: no library that matters takes them (RFC 7518 section 6.3.2.7).
+            return Err(PrivateKeyError::Unsupported);
+        }
+        let mut secrets = RsaSecrets::default();
+        for (name, secret) in RSA_SECRETS.iter().zip(&mut secrets) {
+            let text = jwk.get(*name).and_then(Value::as_str).ok_or(PrivateKeyError::Malformed)?;
+            // Up to 4096 bits: `d` is no longer than the modulus.
+            if text.len() > 683 {
+                return Err(PrivateKeyError::Malformed);
+            }
+            *secret = Zeroizing::new(URL_SAFE_NO_PAD.decode(text).map_err(|_| PrivateKeyError::Malformed)?);
+        }
+        let [d, p, q, dp, dq, qi] = &secrets;
+        // Checks that every component fits every other.
+        let components = KeyPairComponents {
+            public_key: aws_lc_rs::rsa::PublicKeyComponents { n: public_key.n, e: public_key.e },
+            d: d.as_slice(),
+            p: p.as_slice(),
+            q: q.as_slice(),
+            dP: dp.as_slice(),
+            dQ: dq.as_slice(),
+            qInv: qi.as_slice(),
+        };
+        let pair = RsaKeyPair::from_components(&components).map_err(|_| PrivateKeyError::Malformed)?;
+        Ok(Self::Rsa(pair, secrets))
+    }
+
+    fn public_jwk(&self) -> Result<Value, PrivateKeyError> {
+        let ec = |curve: &str, point: &[u8]| {
+            let (_, both) = point.split_first().ok_or(PrivateKeyError::Failed)?;
+            let (x, y) = both.split_at(both.len() / 2);
+            Ok(json!({"kty": "EC", "crv": curve, "x": encode(x), "y": encode(y)}))
+        };
+        match self {
+            Self::P256(key) => ec("P-256", key.verifying_key().to_sec1_point(false).as_bytes()),
+            Self::P384(pair) => ec("P-384", pair.public_key().as_ref()),
+            Self::Ed25519(pair) => Ok(json!({"kty": "OKP", "crv": "Ed25519", "x": encode(pair.public_key().as_ref())})),
+            Self::Rsa(pair, _) => {
+                let public = pair.public_key();
+                let n = public.modulus().big_endian_without_leading_zero().to_vec();
+                let e = public.exponent().big_endian_without_leading_zero().to_vec();
+                Ok(json!({"kty": "RSA", "n": encode(&n), "e": encode(&e)}))
+            }
+        }
+    }
+}
+
+/// The members of a JWK that holds secrets: its strings are wiped when dropped.
+struct Wiped(Map<String, Value>);
+
+impl Drop for Wiped {
+    fn drop(&mut self) {
+        for (_, value) in &mut self.0 {
+            if let Value::String(text) = value {
+                text.zeroize();
+            }
+        }
+    }
+}
+
+/// The private components out of the key's PKCS#8, whose content is an `RSAPrivateKey` (RFC 8017 appendix A.1.2):
+/// version, n, e, d, p, q, dP, dQ, qInv.
+fn rsa_secrets(pair: &RsaKeyPair) -> Result<RsaSecrets, PrivateKeyError> {
+    let pkcs8 = AsDer::<aws_lc_rs::encoding::Pkcs8V1Der<'_>>::as_der(pair).map_err(failed)?;
+    let read = |pkcs8: &[u8]| -> der::Result<RsaSecrets> {
+        let pkcs1 = PrivateKeyInfoRef::from_der(pkcs8)?.private_key.as_bytes();
+        SliceReader::new(pkcs1)?.sequence(|reader| {
+            for _ in ["version", "n", "e"] {
+                UintRef::decode(reader)?;
+            }
+            let mut secrets = RsaSecrets::default();
+            for secret in &mut secrets {
+                *secret = Zeroizing::new(UintRef::decode(reader)?.as_bytes().to_vec());
+            }
+            Ok(secrets)
+        })
+    };
+    read(pkcs8.as_ref()).map_err(|_| PrivateKeyError::Failed)
+}
+
+fn failed(_: aws_lc_rs::error::Unspecified) -> PrivateKeyError {
+    PrivateKeyError::Failed
+}
+
+fn encode(bytes: &[u8]) -> String {
+    URL_SAFE_NO_PAD.encode(bytes)
 }

@@ -1,13 +1,53 @@
 //! Public keys.
 
+use std::fmt;
+
+use aws_lc_rs::signature::{
+    ECDSA_P256_SHA256_FIXED, ECDSA_P384_SHA384_FIXED, ED25519, ParsedPublicKey, RSA_PKCS1_2048_8192_SHA256,
+    RSA_PSS_2048_8192_SHA256, RsaPublicKeyComponents, UnparsedPublicKey,
+};
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use serde_json::{Map, Value, json};
 use thiserror::Error;
 
 use super::{Algorithm, StrictValue, Thumbprint};
 
+/// RSA moduli have at least this many bits (RFC 7518 section 3.3) ...
+const MIN_RSA_BITS: usize = 2048;
+/// ... and at most this many: verifying costs grow with the square, and the key is the caller's choice.
+const MAX_RSA_BITS: usize = 4096;
+/// RSA exponents have at most this many bytes, for the same reason; in practice they are 65537.
+const MAX_EXPONENT_BYTES: usize = 4;
+/// Text that would decode to more than the longest member is not decoded.
+const MAX_MEMBER_TEXT: usize = (MAX_RSA_BITS / 8 * 4).div_ceil(3);
+
+/// Every private or symmetric member that a registered key type has (RFC 7518 sections 6.2.2, 6.3.2, 6.4.1;
+/// RFC 8037 section 2), and `priv` of the AKP type that post-quantum keys use.
+const PRIVATE_MEMBERS: [&str; 9] = ["d", "p", "q", "dp", "dq", "qi", "oth", "k", "priv"];
+
 /// A public key that is on its curve or of an allowed size; holds no private member.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct PublicKey {
+    material: Material,
+    /// The JWK's own `alg`, if it had one: the key is for nothing else (RFC 7517 section 4.4).
+    only: Option<Algorithm>,
     thumbprint: Thumbprint,
+}
+
+/// The key itself, in the form that the verifier takes.
+#[derive(Clone)]
+enum Material {
+    /// `04 || x || y`.
+    P256([u8; 65]),
+    /// `04 || x || y`, and the same as the library keeps it, which is how it was found to be on the curve.
+    P384([u8; 97], ParsedPublicKey),
+    Ed25519([u8; 32]),
+    /// Big-endian, without leading zeros.
+    Rsa {
+        n: Box<[u8]>,
+        e: Box<[u8]>,
+    },
 }
 
 /// Why a JWK is not taken.
@@ -25,16 +65,45 @@ pub enum JwkError {
 }
 
 impl PublicKey {
-    /// Reads a JWK that must be public: any private or symmetric member is [`JwkError::Private`].
+    /// Reads a JWK that must be public: any private or symmetric member is [`JwkError::Private`], whatever the `kty`.
+    ///
+    /// Members that are not of the key itself (`kid`, `jku`, `x5u`, `x5c` ...) are ignored, and nothing is fetched.
+    /// This does not say that anybody trusts the key.
     pub fn from_jwk(jwk: &StrictValue) -> Result<Self, JwkError> {
-        let _ = jwk;
-        todo!()
+        let members = jwk.value().as_object().ok_or(JwkError::Malformed)?;
+        let symmetric = members.get("kty").is_some_and(|kty| kty == "oct");
+        if symmetric || PRIVATE_MEMBERS.iter().any(|name| members.contains_key(*name)) {
+            return Err(JwkError::Private);
+        }
+        Self::from_members(members, "verify")
+    }
+
+    /// The public part of a JWK. `operation` is what `key_ops` must list, if it is there.
+    pub(super) fn from_members(members: &Map<String, Value>, operation: &str) -> Result<Self, JwkError> {
+        let material = match text(members, "kty")? {
+            "EC" => match text(members, "crv")? {
+                "P-256" => p256(members)?,
+                "P-384" => p384(members)?,
+                _ => return Err(JwkError::Unsupported),
+            },
+            "OKP" => match text(members, "crv")? {
+                "Ed25519" => ed25519(members)?,
+                _ => return Err(JwkError::Unsupported),
+            },
+            "RSA" => rsa(members)?,
+            _ => return Err(JwkError::Unsupported),
+        };
+        let only = intended_algorithm(members, operation)?;
+        if only.is_some_and(|only| !material.fits(only)) {
+            return Err(JwkError::Unsupported);
+        }
+        let thumbprint = material.thumbprint();
+        Ok(Self { material, only, thumbprint })
     }
 
     /// Whether a signature of that algorithm can come from this type of key: the key's type decides, never the header.
     pub fn allows(&self, algorithm: Algorithm) -> bool {
-        let _ = algorithm;
-        todo!()
+        self.material.fits(algorithm) && self.only.is_none_or(|only| only == algorithm)
     }
 
     /// RFC 7638, over canonical values; computed once.
@@ -43,14 +112,245 @@ impl PublicKey {
     }
 
     /// The JWK: required members only.
-    pub fn to_jwk(&self) -> serde_json::Value {
-        todo!()
+    pub fn to_jwk(&self) -> Value {
+        match &self.material {
+            Material::P256(point) => ec_jwk("P-256", point),
+            Material::P384(point, _) => ec_jwk("P-384", point),
+            Material::Ed25519(x) => json!({"kty": "OKP", "crv": "Ed25519", "x": encode(x)}),
+            Material::Rsa { n, e } => json!({"kty": "RSA", "n": encode(n), "e": encode(e)}),
+        }
+    }
+
+    /// What the JWK's own `alg` says, if it had one.
+    pub(super) fn only(&self) -> Option<Algorithm> {
+        self.only
+    }
+
+    /// The algorithm that a key of this type signs with unless told otherwise.
+    pub(super) fn default_algorithm(&self) -> Algorithm {
+        match self.material {
+            Material::P256(_) => Algorithm::Es256,
+            Material::P384(..) => Algorithm::Es384,
+            Material::Ed25519(_) => Algorithm::EdDsa,
+            Material::Rsa { .. } => Algorithm::Rs256,
+        }
+    }
+
+    /// The bytes by which libraries know a key that is no RSA key: `04 || x || y`, or the 32 bytes of Ed25519.
+    pub(super) fn point(&self) -> Option<&[u8]> {
+        match &self.material {
+            Material::P256(point) => Some(point),
+            Material::P384(point, _) => Some(point),
+            Material::Ed25519(x) => Some(x),
+            Material::Rsa { .. } => None,
+        }
+    }
+
+    /// Modulus and exponent of an RSA key.
+    pub(super) fn rsa_components(&self) -> Option<RsaPublicKeyComponents<&[u8]>> {
+        match &self.material {
+            Material::Rsa { n, e } => Some(RsaPublicKeyComponents { n, e }),
+            Material::P256(_) | Material::P384(..) | Material::Ed25519(_) => None,
+        }
     }
 
     /// Whether `signature` is one of this key's over `message`. False too where [`PublicKey::allows`] is.
     #[must_use]
     pub fn verify(&self, algorithm: Algorithm, message: &[u8], signature: &[u8]) -> bool {
-        let _ = (algorithm, message, signature);
-        todo!()
+        if !self.allows(algorithm) {
+            return false;
+        }
+        // ECDSA signatures are r || s of fixed length (RFC 7518 section 3.4), so any other length is refused; AWS-LC
+        // refuses r or s that is zero or not below the order (CVE-2022-21449). PSS salts are as long as the digest
+        // (RFC 7518 section 3.5), which is what these parameters check.
+        let verified = match (&self.material, algorithm) {
+            (Material::P256(point), _) => {
+                UnparsedPublicKey::new(&ECDSA_P256_SHA256_FIXED, point).verify(message, signature)
+            }
+            (Material::P384(_, key), _) => key.verify_sig(message, signature),
+            (Material::Ed25519(x), _) => UnparsedPublicKey::new(&ED25519, x).verify(message, signature),
+            (Material::Rsa { n, e }, Algorithm::Ps256) => {
+                RsaPublicKeyComponents { n, e }.verify(&RSA_PSS_2048_8192_SHA256, message, signature)
+            }
+            (Material::Rsa { n, e }, _) => {
+                RsaPublicKeyComponents { n, e }.verify(&RSA_PKCS1_2048_8192_SHA256, message, signature)
+            }
+        };
+        verified.is_ok()
     }
+}
+
+/// Which key it is; the material itself would be noise.
+impl fmt::Debug for PublicKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("PublicKey").field(&self.thumbprint).finish()
+    }
+}
+
+impl Material {
+    fn fits(&self, algorithm: Algorithm) -> bool {
+        match self {
+            Self::P256(_) => algorithm == Algorithm::Es256,
+            Self::P384(..) => algorithm == Algorithm::Es384,
+            Self::Ed25519(_) => algorithm == Algorithm::EdDsa,
+            Self::Rsa { .. } => matches!(algorithm, Algorithm::Rs256 | Algorithm::Ps256),
+        }
+    }
+
+    /// RFC 7638 section 3: the required members in lexicographic order, no white space, over re-encoded values.
+    fn thumbprint(&self) -> Thumbprint {
+        match self {
+            Self::P256(point) => ec_thumbprint("P-256", point),
+            Self::P384(point, _) => ec_thumbprint("P-384", point),
+            // RFC 8037 section 2: `crv`, `kty`, `x`.
+            Self::Ed25519(x) => Thumbprint::of_json(&[r#"{"crv":"Ed25519","kty":"OKP","x":""#, &encode(x), r#""}"#]),
+            Self::Rsa { n, e } => {
+                Thumbprint::of_json(&[r#"{"e":""#, &encode(e), r#"","kty":"RSA","n":""#, &encode(n), r#""}"#])
+            }
+        }
+    }
+}
+
+fn p256(members: &Map<String, Value>) -> Result<Material, JwkError> {
+    let point = ec_point::<32, 65>(members)?;
+    // On the curve, coordinates below the prime, not the point at infinity (which has no such form).
+    p256::PublicKey::from_sec1_bytes(&point).map_err(|_| JwkError::Malformed)?;
+    Ok(Material::P256(point))
+}
+
+fn p384(members: &Map<String, Value>) -> Result<Material, JwkError> {
+    let point = ec_point::<48, 97>(members)?;
+    let key = ParsedPublicKey::new(&ECDSA_P384_SHA384_FIXED, point).map_err(|_| JwkError::Malformed)?;
+    Ok(Material::P384(point, key))
+}
+
+/// `04 || x || y` (SEC 1 section 2.3.3). RFC 7518 section 6.2.1.2: each coordinate is as long as the curve's field.
+fn ec_point<const FIELD: usize, const POINT: usize>(members: &Map<String, Value>) -> Result<[u8; POINT], JwkError> {
+    let (x, y) = (fixed::<FIELD>(members, "x")?, fixed::<FIELD>(members, "y")?);
+    let mut point = [4; POINT];
+    for (to, from) in point.iter_mut().skip(1).zip(x.into_iter().chain(y)) {
+        *to = from;
+    }
+    Ok(point)
+}
+
+fn ed25519(members: &Map<String, Value>) -> Result<Material, JwkError> {
+    let x = fixed::<32>(members, "x")?;
+    if has_small_order(&x) {
+        return Err(JwkError::Malformed);
+    }
+    Ok(Material::Ed25519(x))
+}
+
+/// Points of order 1, 2, 4 and 8: under such a key one signature fits many messages, so it proves nothing
+/// (RFC 8032 section 5.1.7 leaves them to the caller). The y coordinates, little-endian; the sign is no matter.
+fn has_small_order(x: &[u8; 32]) -> bool {
+    const ORDER_8: [[u8; 32]; 2] = [
+        [
+            0x26, 0xe8, 0x95, 0x8f, 0xc2, 0xb2, 0x27, 0xb0, 0x45, 0xc3, 0xf4, 0x89, 0xf2, 0xef, 0x98, 0xf0, 0xd5, 0xdf,
+            0xac, 0x05, 0xd3, 0xc6, 0x33, 0x39, 0xb1, 0x38, 0x02, 0x88, 0x6d, 0x53, 0xfc, 0x05,
+        ],
+        [
+            0xc7, 0x17, 0x6a, 0x70, 0x3d, 0x4d, 0xd8, 0x4f, 0xba, 0x3c, 0x0b, 0x76, 0x0d, 0x10, 0x67, 0x0f, 0x2a, 0x20,
+            0x53, 0xfa, 0x2c, 0x39, 0xcc, 0xc6, 0x4e, 0xc7, 0xfd, 0x77, 0x92, 0xac, 0x03, 0x7a,
+        ],
+    ];
+    let mut y = *x;
+    let [first, middle @ .., last] = &mut y;
+    *last &= 0x7f;
+    let (first, last) = (*first, *last);
+    // y is 0 or 1; or p - 1 (order 2), or p, or p + 1: 0 and 1 in encodings that are not canonical.
+    let low = first <= 1 && last == 0 && middle.iter().all(|byte| *byte == 0);
+    let high = first >= 0xec && last == 0x7f && middle.iter().all(|byte| *byte == 0xff);
+    low || high || ORDER_8.contains(&y)
+}
+
+/// RFC 7518 section 6.3.1: big-endian, "the minimum number of octets". Sizes are looked at before any arithmetic.
+fn rsa(members: &Map<String, Value>) -> Result<Material, JwkError> {
+    let n = unsigned(members, "n")?;
+    let e = unsigned(members, "e")?;
+    let bits = bit_length(&n);
+    if !(MIN_RSA_BITS..=MAX_RSA_BITS).contains(&bits) || e.len() > MAX_EXPONENT_BYTES {
+        return Err(JwkError::Unsupported);
+    }
+    // An even modulus is no product of two large primes; e must be odd to be invertible, and 1 signs nothing.
+    let even = |number: &[u8]| number.last().is_none_or(|last| last % 2 == 0);
+    if even(&n) || even(&e) || e == [1] {
+        return Err(JwkError::Malformed);
+    }
+    Ok(Material::Rsa { n: n.into(), e: e.into() })
+}
+
+/// A Base64urlUInt without leading zeros: a second spelling of one key would be a second thumbprint.
+fn unsigned(members: &Map<String, Value>, name: &str) -> Result<Vec<u8>, JwkError> {
+    let text = text(members, name)?;
+    if text.len() > MAX_MEMBER_TEXT {
+        return Err(JwkError::Unsupported);
+    }
+    let bytes = URL_SAFE_NO_PAD.decode(text).map_err(|_| JwkError::Malformed)?;
+    if bytes.first().is_none_or(|first| *first == 0) { Err(JwkError::Malformed) } else { Ok(bytes) }
+}
+
+fn bit_length(number: &[u8]) -> usize {
+    let leading = number.first().map_or(0, |first| first.leading_zeros() as usize);
+    (number.len() * 8).saturating_sub(leading)
+}
+
+/// The JWK must not say that it is for something else (RFC 7517 sections 4.2 to 4.4); it need not say anything.
+fn intended_algorithm(members: &Map<String, Value>, operation: &str) -> Result<Option<Algorithm>, JwkError> {
+    if members.contains_key("use") && text(members, "use")? != "sig" {
+        return Err(JwkError::Unsupported);
+    }
+    if let Some(operations) = members.get("key_ops") {
+        let operations = operations.as_array().ok_or(JwkError::Malformed)?;
+        if !operations.iter().all(Value::is_string) {
+            return Err(JwkError::Malformed);
+        }
+        if !operations.iter().any(|listed| listed == operation) {
+            return Err(JwkError::Unsupported);
+        }
+    }
+    if !members.contains_key("alg") {
+        return Ok(None);
+    }
+    Algorithm::from_name(text(members, "alg")?).map(Some).ok_or(JwkError::Unsupported)
+}
+
+fn text<'a>(members: &'a Map<String, Value>, name: &str) -> Result<&'a str, JwkError> {
+    members.get(name).and_then(Value::as_str).ok_or(JwkError::Malformed)
+}
+
+/// Exactly `N` bytes in canonical base64url, decoded on the stack.
+pub(super) fn fixed<const N: usize>(members: &Map<String, Value>, name: &str) -> Result<[u8; N], JwkError> {
+    let text = text(members, name)?;
+    let mut buffer = [0; 64];
+    if text.len() != (N * 4).div_ceil(3) {
+        return Err(JwkError::Malformed);
+    }
+    let length = URL_SAFE_NO_PAD.decode_slice(text, &mut buffer).map_err(|_| JwkError::Malformed)?;
+    match buffer.first_chunk() {
+        Some(bytes) if length == N => Ok(*bytes),
+        Some(_) | None => Err(JwkError::Malformed),
+    }
+}
+
+fn encode(bytes: &[u8]) -> String {
+    URL_SAFE_NO_PAD.encode(bytes)
+}
+
+/// `x` and `y` of `04 || x || y`, re-encoded.
+fn coordinates(point: &[u8]) -> (String, String) {
+    let (_, both) = point.split_first().unwrap_or((&4, &[]));
+    let (x, y) = both.split_at(both.len() / 2);
+    (encode(x), encode(y))
+}
+
+fn ec_jwk(curve: &str, point: &[u8]) -> Value {
+    let (x, y) = coordinates(point);
+    json!({"kty": "EC", "crv": curve, "x": x, "y": y})
+}
+
+fn ec_thumbprint(curve: &str, point: &[u8]) -> Thumbprint {
+    let (x, y) = coordinates(point);
+    Thumbprint::of_json(&[r#"{"crv":""#, curve, r#"","kty":"EC","x":""#, &x, r#"","y":""#, &y, r#""}"#])
 }

@@ -4,6 +4,7 @@ use std::fmt;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use sha2::{Digest, Sha256};
 
 /// A key's SHA-256 thumbprint: what `cnf.jkt` holds (RFC 9449 section 6.1).
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -13,6 +14,12 @@ impl Thumbprint {
     /// From the 32 bytes of the digest.
     pub const fn from_bytes(bytes: [u8; 32]) -> Self {
         Self(bytes)
+    }
+
+    /// Of the canonical JSON whose pieces these are: the caller answers for members, order and values.
+    pub(super) fn of_json(pieces: &[&str]) -> Self {
+        let hash = pieces.iter().fold(Sha256::new(), |hash, piece| hash.chain_update(piece));
+        Self(hash.finalize().into())
     }
 
     /// From canonical base64url without padding; anything else is `None`.

@@ -3,7 +3,8 @@
 mod body;
 mod cors;
 mod handle;
-pub mod headers;
+mod headers;
+mod record;
 mod upgrade;
 pub mod upstream;
 
@@ -24,7 +25,7 @@ pub use body::Body;
 #[derive(Debug)]
 pub struct Live {
     /// The rules.
-    pub gate: Gate,
+    pub gate: Arc<Gate>,
     /// The upstreams by name; every name that a route says is here.
     pub upstreams: HashMap<Arc<str>, Arc<Upstream>>,
     /// Largest request body in bytes; 0 for no limit.

@@ -78,6 +78,13 @@ impl ReplayStore {
         }
     }
 
+    /// Forgets what is past its lifetime; to be called about once a second.
+    pub fn expire(&self, now: Timestamp) {
+        match self {
+            Self::Memory(memory) => memory.expire(now),
+        }
+    }
+
     /// Its name in metrics.
     pub fn name(&self) -> &'static str {
         match self {

@@ -1,10 +1,17 @@
 //! The URI that the client meant, and its comparison with `htu` (RFC 9449 section 4.3, RFC 3986 section 6.2).
 
-use std::net::IpAddr;
+mod authority;
+mod forwarded;
+mod path;
+mod trust;
 
 use http::{HeaderMap, Uri};
-use ipnet::IpNet;
 use thiserror::Error;
+
+use authority::Authority;
+use forwarded::Forwarded;
+
+pub use trust::{Peer, PublicUrl, Trust};
 
 /// `http` or `https`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -15,47 +22,27 @@ pub enum Scheme {
     Https,
 }
 
-/// Who sent the request, as the connection tells: nothing here comes from a header.
-#[derive(Debug, Clone)]
-pub struct Peer {
-    /// The other end's address; loopback for a Unix socket.
-    pub ip: IpAddr,
-    /// Whether the connection has TLS.
-    pub scheme: Scheme,
-    /// SHA-256 of the DER client certificate that mutual TLS verified: `x5t#S256` of RFC 8705.
-    pub client_certificate: Option<[u8; 32]>,
-}
-
-/// An origin under which clients address the gate (`public_url`), with the path prefix in front of every path, if any.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct PublicUrl {
-    scheme: Scheme,
-    authority: String,
-    prefix: String,
-}
-
-impl PublicUrl {
-    /// An absolute http or https URL without query, fragment or user information; `None` for anything else.
-    pub fn parse(url: &str) -> Option<Self> {
-        let _ = url;
-        todo!()
+impl Scheme {
+    /// Its name.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Http => "http",
+            Self::Https => "https",
+        }
     }
-}
 
-/// Whose forwarding headers are believed, and how clients address the gate.
-#[derive(Debug, Clone, Default)]
-pub struct Trust {
-    /// Peers whose `Forwarded` and `X-Forwarded-*` count.
-    pub proxies: Vec<IpNet>,
-    /// Empty: scheme and authority of the request itself. Several: the one with the request's authority, else the first.
-    pub public_urls: Vec<PublicUrl>,
-}
+    /// RFC 9110 sections 4.2.1 and 4.2.2.
+    const fn default_port(self) -> u16 {
+        match self {
+            Self::Http => 80,
+            Self::Https => 443,
+        }
+    }
 
-impl Trust {
-    /// Whether this peer's forwarding headers are believed.
-    pub fn believes(&self, peer: &Peer) -> bool {
-        let _ = peer;
-        todo!()
+    /// Takes `http://` or `https://` off an absolute URI; schemes have no case (RFC 3986 section 3.1).
+    fn split(uri: &str) -> Option<(Self, &str)> {
+        let (scheme, rest) = uri.split_once("://")?;
+        [Self::Http, Self::Https].into_iter().find(|known| scheme.eq_ignore_ascii_case(known.name())).zip(Some(rest))
     }
 }
 
@@ -78,10 +65,11 @@ pub enum TargetError {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Target {
     scheme: Scheme,
-    host: String,
-    port: Option<u16>,
-    public: Option<PublicUrl>,
-    path: String,
+    authority: Authority,
+    /// What a proof must name: `scheme://authority` of the request or the `public_url` with its prefix, then the path.
+    uri: String,
+    /// Where in `uri` the request's own path begins.
+    path_at: usize,
     query: Option<String>,
 }
 
@@ -89,14 +77,53 @@ impl Target {
     /// The target of a request that `peer` sent: its own URI and `Host`, and where `trust` believes the peer, its
     /// forwarding headers.
     pub fn of(uri: &Uri, headers: &HeaderMap, peer: &Peer, trust: &Trust) -> Result<Self, TargetError> {
-        let _ = (uri, headers, peer, trust);
-        todo!()
+        let forwarded = if trust.believes(peer) { Forwarded::of(headers)? } else { Forwarded::default() };
+        let scheme = forwarded.scheme.unwrap_or(peer.scheme);
+        // Read even where another is believed: the connection's own framing has to be sound.
+        let own = own_authority(uri, headers, scheme)?;
+        let mut authority = forwarded.authority.unwrap_or(own);
+        if let Some(port) = forwarded.port {
+            match authority.port.replace(port) {
+                Some(named) if named != port => return Err(TargetError::Conflicting),
+                Some(_) | None => {}
+            }
+        }
+        // `uri.path()` is empty in the authority form of CONNECT, `*` in the asterisk form: neither is a path.
+        Self::assemble(scheme, authority, uri.path(), uri.query(), trust)
     }
 
     /// From parts already known: for `forward_auth`, `explain`, tests. `path_and_query` is as on the request line.
     pub fn new(scheme: Scheme, authority: &str, path_and_query: &str, trust: &Trust) -> Result<Self, TargetError> {
-        let _ = (scheme, authority, path_and_query, trust);
-        todo!()
+        let authority = Authority::parse(authority).ok_or(TargetError::NoAuthority)?;
+        let (path, query) = match path_and_query.split_once('?') {
+            Some((path, query)) => (path, Some(query)),
+            None => (path_and_query, None),
+        };
+        // RFC 3986 section 6.2.3: an empty path is `/`.
+        let path = if path.is_empty() { "/" } else { path };
+        // What no request line could hold: it would end the line, or the URI.
+        if query.is_some_and(|query| query.bytes().any(|byte| byte <= b' ' || byte == 0x7f || byte == b'#')) {
+            return Err(TargetError::AmbiguousPath);
+        }
+        Self::assemble(scheme, authority, path, query, trust)
+    }
+
+    fn assemble(
+        scheme: Scheme,
+        authority: Authority,
+        path: &str,
+        query: Option<&str>,
+        trust: &Trust,
+    ) -> Result<Self, TargetError> {
+        let authority = authority.for_scheme(scheme);
+        let mut uri = match trust.public_url(&authority) {
+            Some(public) => format!("{}://{}{}", public.scheme.name(), public.authority, public.prefix),
+            None => format!("{}://{authority}", scheme.name()),
+        };
+        let path_at = uri.len();
+        uri.reserve(path.len());
+        path::normalise_request(path, &mut uri)?;
+        Ok(Self { scheme, authority, uri, path_at, query: query.map(str::to_owned) })
     }
 
     /// The scheme by which the client came (before `public_url`).
@@ -106,33 +133,89 @@ impl Target {
 
     /// The host, lower case, without a port; IPv6 in brackets.
     pub fn host(&self) -> &str {
-        &self.host
+        &self.authority.host
     }
 
     /// Host, and port where it is not the scheme's default: as the client addressed it.
     pub fn authority(&self) -> String {
-        todo!()
+        self.authority.to_string()
     }
 
     /// The normalised path.
     pub fn path(&self) -> &str {
-        &self.path
+        self.uri.get(self.path_at..).unwrap_or("/")
     }
 
     /// The path and query to send upstream: the normalised path, the query as it came.
     pub fn path_and_query(&self) -> String {
-        todo!()
+        match &self.query {
+            Some(query) => format!("{}?{query}", self.path()),
+            None => self.path().to_owned(),
+        }
+    }
+
+    /// The query, as it came, without `?`.
+    pub fn query(&self) -> Option<&str> {
+        self.query.as_deref()
     }
 
     /// `scheme://authority` (or the `public_url`) under which this client addresses the gate: RFC 9728's `resource`.
     pub fn resource(&self) -> String {
-        todo!()
+        self.uri.get(..self.path_at).unwrap_or_default().to_owned()
     }
 
     /// Whether `htu` names this target: both sides normalised, query and fragment ignored.
+    ///
+    /// RFC 9449 section 4.3: "Syntax-Based Normalization (Section 6.2.2 of [RFC3986]) and Scheme-Based Normalization
+    /// (Section 6.2.3 of [RFC3986])". Nothing beyond: a trailing slash, a doubled one and a path's case all count.
     #[must_use]
     pub fn matches_htu(&self, htu: &str) -> bool {
-        let _ = htu;
-        todo!()
+        // Most clients send what normalising would make of it.
+        htu == self.uri || normalise_htu(htu).is_some_and(|htu| htu == self.uri)
     }
 }
+
+/// An `htu` without query and fragment, normalised; `None` if it is no absolute http or https URI.
+fn normalise_htu(htu: &str) -> Option<String> {
+    // Characters that no URI has, wherever they stand (RFC 3986 section 2).
+    if !htu.bytes().all(|byte| byte.is_ascii_graphic()) {
+        return None;
+    }
+    let (scheme, rest) = Scheme::split(htu)?;
+    let rest = rest.split(['?', '#']).next()?;
+    let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+    let mut uri = format!("{}://{}", scheme.name(), Authority::parse(authority)?.for_scheme(scheme));
+    path::normalise_htu(path, &mut uri)?;
+    Some(uri)
+}
+
+/// What the request itself says that it addresses: `:authority` or the absolute form's, which `Host` must not
+/// contradict (RFC 9113 section 8.3.1, RFC 9112 section 3.2), else `Host`.
+fn own_authority(uri: &Uri, headers: &HeaderMap, scheme: Scheme) -> Result<Authority, TargetError> {
+    if uri.scheme_str().is_some_and(|named| named != "http" && named != "https") {
+        return Err(TargetError::Conflicting);
+    }
+    let mut hosts = headers.get_all(http::header::HOST).iter();
+    let host = hosts.next();
+    // RFC 9112 section 3.2: "any request message that contains more than one Host header field line", equal or not.
+    if hosts.next().is_some() {
+        return Err(TargetError::Conflicting);
+    }
+    let parse = |text: &str| Authority::parse(text).ok_or(TargetError::NoAuthority);
+    let host = match host {
+        Some(host) => Some(parse(host.to_str().map_err(|_| TargetError::NoAuthority)?)?),
+        None => None,
+    };
+    let named = match uri.authority() {
+        Some(named) => Some(parse(named.as_str())?),
+        None => None,
+    };
+    match (named, host) {
+        (Some(named), Some(host)) if !named.is_same(&host, scheme) => Err(TargetError::Conflicting),
+        (Some(authority), Some(_) | None) | (None, Some(authority)) => Ok(authority),
+        (None, None) => Err(TargetError::NoAuthority),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,9 +1,20 @@
-//! TLS on both sides, with rustls and AWS-LC.
+//! TLS on both sides, with rustls and AWS-LC: versions 1.2 and 1.3.
 
-use std::path::PathBuf;
+mod rotating;
+
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use rustls::client::danger::ServerCertVerifier;
+use rustls::crypto::aws_lc_rs;
+use rustls::server::danger::ClientCertVerifier;
+use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
+use rustls::{ClientConfig, RootCertStore, ServerConfig};
+use rustls_pki_types::pem::PemObject as _;
+use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use thiserror::Error;
+
+pub use rotating::Rotating;
 
 /// TLS towards clients.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -59,16 +70,112 @@ pub enum TlsError {
         /// Why.
         source: rustls::Error,
     },
+    /// The system has no root certificates, and no `ca` stands in for them.
+    #[error("no root certificates found on this system; name a `ca` file")]
+    NoSystemRoots,
+    /// rustls itself could not be set up.
+    #[error("TLS cannot be set up: {0}")]
+    Setup(rustls::Error),
 }
 
 /// TLS 1.2 and 1.3, ALPN `h2` and `http/1.1`.
-pub fn server_config(options: &ServerTls) -> Result<Arc<rustls::ServerConfig>, TlsError> {
-    let _ = options;
-    todo!()
+pub fn server_config(options: &ServerTls) -> Result<Arc<ServerConfig>, TlsError> {
+    let chain = certificates(&options.certificate)?;
+    let key = private_key(&options.key)?;
+    let provider = Arc::new(aws_lc_rs::default_provider());
+    let builder =
+        ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions().map_err(TlsError::Setup)?;
+    let builder = match &options.client {
+        None => builder.with_no_client_auth(),
+        Some(client) => builder.with_client_cert_verifier(client_verifier(client)?),
+    };
+    let mut config = builder.with_single_cert(chain, key).map_err(|source| match &source {
+        rustls::Error::InconsistentKeys(_) => TlsError::Rejected { path: options.key.clone(), source },
+        _ => TlsError::Rejected { path: options.certificate.clone(), source },
+    })?;
+    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    if options.client.is_some() {
+        // A resumed session is not verified again: each handshake shows a client certificate that is valid today.
+        config.session_storage = Arc::new(NoServerSessionStorage {});
+        config.send_tls13_tickets = 0;
+    } else {
+        config.ticketer = aws_lc_rs::Ticketer::new().map_err(TlsError::Setup)?;
+    }
+    Ok(Arc::new(config))
 }
 
 /// Roots of the system (or `ca`); the caller sets ALPN.
-pub fn client_config(options: &ClientTls) -> Result<Arc<rustls::ClientConfig>, TlsError> {
-    let _ = options;
-    todo!()
+pub fn client_config(options: &ClientTls) -> Result<Arc<ClientConfig>, TlsError> {
+    let roots = match &options.ca {
+        Some(ca) => roots(ca)?,
+        None => system_roots()?,
+    };
+    let provider = Arc::new(aws_lc_rs::default_provider());
+    let verifier: Arc<dyn ServerCertVerifier> =
+        rustls::client::WebPkiServerVerifier::builder_with_provider(Arc::new(roots), Arc::clone(&provider))
+            .build()
+            .map_err(|error| TlsError::Setup(rustls::Error::General(error.to_string())))?;
+    let builder = ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .map_err(TlsError::Setup)?
+        .dangerous()
+        .with_custom_certificate_verifier(verifier);
+    let config = match &options.identity {
+        None => builder.with_no_client_auth(),
+        Some((certificate, key)) => builder
+            .with_client_auth_cert(certificates(certificate)?, private_key(key)?)
+            .map_err(|source| TlsError::Rejected { path: certificate.clone(), source })?,
+    };
+    Ok(Arc::new(config))
+}
+
+/// What issuers are reached with: the system's roots. A system without any still serves issuers on loopback; one behind
+/// `https` then cannot be verified, so its tokens are refused.
+pub fn issuer_config() -> Result<Arc<ClientConfig>, TlsError> {
+    match client_config(&ClientTls::default()) {
+        Err(error @ TlsError::NoSystemRoots) => {
+            tracing::warn!(%error, "issuers behind https cannot be verified");
+            let builder = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()));
+            let builder = builder.with_safe_default_protocol_versions().map_err(TlsError::Setup)?;
+            Ok(Arc::new(builder.with_root_certificates(RootCertStore::empty()).with_no_client_auth()))
+        }
+        config => config,
+    }
+}
+
+fn client_verifier(options: &ClientAuth) -> Result<Arc<dyn ClientCertVerifier>, TlsError> {
+    let provider = Arc::new(aws_lc_rs::default_provider());
+    let builder = WebPkiClientVerifier::builder_with_provider(Arc::new(roots(&options.ca)?), provider);
+    let builder = if options.required { builder } else { builder.allow_unauthenticated() };
+    builder.build().map_err(|error| TlsError::Setup(rustls::Error::General(error.to_string())))
+}
+
+fn roots(path: &Path) -> Result<RootCertStore, TlsError> {
+    let mut roots = RootCertStore::empty();
+    for certificate in certificates(path)? {
+        roots.add(certificate).map_err(|source| TlsError::Rejected { path: path.to_owned(), source })?;
+    }
+    Ok(roots)
+}
+
+fn system_roots() -> Result<RootCertStore, TlsError> {
+    let mut roots = RootCertStore::empty();
+    // One odd certificate among a system's hundred is no reason to do without the rest.
+    roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+    if roots.is_empty() { Err(TlsError::NoSystemRoots) } else { Ok(roots) }
+}
+
+fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
+    let pem = read(path)?;
+    let parsed: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&pem).collect();
+    parsed.ok().filter(|chain| !chain.is_empty()).ok_or_else(|| TlsError::NoCertificate(path.to_owned()))
+}
+
+fn private_key(path: &Path) -> Result<PrivateKeyDer<'static>, TlsError> {
+    let pem = zeroize::Zeroizing::new(read(path)?);
+    PrivateKeyDer::from_pem_slice(&pem).map_err(|_| TlsError::NoKey(path.to_owned()))
+}
+
+fn read(path: &Path) -> Result<Vec<u8>, TlsError> {
+    std::fs::read(path).map_err(|source| TlsError::Read { path: path.to_owned(), source })
 }

@@ -17,6 +17,29 @@ pub enum TokenTypes {
     Only(Vec<String>),
 }
 
+impl TokenTypes {
+    /// Whether a token of that `typ` header is taken. A proof is never an access token (RFC 8725 section 3.11), not
+    /// even where the operator lists its type.
+    pub fn accepts(&self, typ: Option<&str>) -> bool {
+        if typ.is_some_and(|typ| same_media_type(typ, "dpop+jwt")) {
+            return false;
+        }
+        match self {
+            Self::Any => true,
+            Self::Only(types) => typ.is_some_and(|typ| types.iter().any(|allowed| same_media_type(allowed, typ))),
+        }
+    }
+}
+
+/// RFC 7515 section 4.1.9: a `typ` without a slash reads as if `application/` stood before it.
+fn same_media_type(a: &str, b: &str) -> bool {
+    let bare = |typ: &str| match typ.split_at_checked("application/".len()) {
+        Some((prefix, rest)) if prefix.eq_ignore_ascii_case("application/") => rest.to_ascii_lowercase(),
+        Some(_) | None => typ.to_ascii_lowercase(),
+    };
+    bare(a) == bare(b)
+}
+
 /// What an issuer's tokens must claim.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ClaimRules {
@@ -26,8 +49,8 @@ pub struct ClaimRules {
     pub audiences: Vec<String>,
 }
 
-/// A token whose issuer vouches for it. Only [`VerifiedToken::check`] makes one, and only `issuer` calls that,
-/// after the signature or the introspection.
+/// A token whose issuer vouches for it. Only [`VerifiedToken::check`] and [`VerifiedToken::check_introspected`] make
+/// one, and only `issuer` calls those, after the signature or the introspection.
 #[derive(Debug, Clone)]
 pub struct VerifiedToken {
     claims: Map<String, Value>,
@@ -36,7 +59,8 @@ pub struct VerifiedToken {
 }
 
 impl VerifiedToken {
-    /// Checks `iss`, `aud`, `exp`, `nbf` (with `skew` granted to the times) and reads `cnf`.
+    /// Checks the claims of a JWT (RFC 9068 section 4): `iss`, `aud`, `exp`, `nbf` (with `skew` granted to the times),
+    /// and reads `cnf`. No audience configured means that none is right.
     ///
     /// This does not check a signature: the caller has.
     pub fn check(
@@ -45,14 +69,55 @@ impl VerifiedToken {
         now: Timestamp,
         skew: Duration,
     ) -> Result<Self, TokenError> {
-        let _ = (claims, rules, now, skew);
-        todo!()
+        let issuer = string(&claims, "iss")?.ok_or(TokenError::Malformed)?;
+        if issuer != rules.issuer {
+            return Err(TokenError::UnknownIssuer);
+        }
+        check_audience(&claims, &rules.audiences)?;
+        // RFC 9068 section 2.2: `exp` is required.
+        let expires = numeric_date(&claims, "exp")?.ok_or(TokenError::Malformed)?;
+        Self::at(claims, expires, now, skew)
     }
 
-    /// Whether it still holds at `now`: for a token out of the cache.
+    /// Checks the members of an introspection answer (RFC 7662 section 2.2), whose caller has seen `active: true`.
+    ///
+    /// All of them are optional there, so: `iss` must be right if it is present; `aud` must hold one of the configured
+    /// audiences, and is [`TokenError::WrongAudience`] if it is missing (RFC 7662 section 4 leaves that to the
+    /// resource server; silence is not consent), unless the operator configured none; without `exp` the answer holds
+    /// for `lifetime` only, which is as long as the caller keeps it.
+    pub fn check_introspected(
+        claims: Map<String, Value>,
+        rules: &ClaimRules,
+        now: Timestamp,
+        skew: Duration,
+        lifetime: Duration,
+    ) -> Result<Self, TokenError> {
+        if string(&claims, "iss")?.is_some_and(|issuer| issuer != rules.issuer) {
+            return Err(TokenError::UnknownIssuer);
+        }
+        if !rules.audiences.is_empty() {
+            check_audience(&claims, &rules.audiences)?;
+        }
+        let expires = numeric_date(&claims, "exp")?.unwrap_or(now + lifetime);
+        Self::at(claims, expires, now, skew)
+    }
+
+    fn at(claims: Map<String, Value>, expires: Timestamp, now: Timestamp, skew: Duration) -> Result<Self, TokenError> {
+        let not_before = numeric_date(&claims, "nbf")?;
+        let binding = Binding::of(claims.get("cnf"))?;
+        let token = Self { claims, binding, expires };
+        token.still_valid(now, skew)?;
+        // RFC 7519 section 4.1.5: not before `nbf`.
+        if not_before.is_some_and(|not_before| now + skew < not_before) {
+            return Err(TokenError::NotYetValid);
+        }
+        Ok(token)
+    }
+
+    /// Whether it still holds at `now`: for a token out of the cache. `nbf` cannot come back, so only `exp` is looked at.
     pub fn still_valid(&self, now: Timestamp, skew: Duration) -> Result<(), TokenError> {
-        let _ = (now, skew);
-        todo!()
+        // RFC 7519 section 4.1.4: "on or after which the JWT MUST NOT be accepted".
+        if now >= self.expires + skew { Err(TokenError::Expired) } else { Ok(()) }
     }
 
     /// What it is bound to.
@@ -60,7 +125,7 @@ impl VerifiedToken {
         &self.binding
     }
 
-    /// `exp`.
+    /// `exp`; of an introspection answer without one, the time until which it may be kept.
     pub fn expires(&self) -> Timestamp {
         self.expires
     }
@@ -72,12 +137,228 @@ impl VerifiedToken {
 
     /// A claim by name, or by a dotted path into objects (`cnf.jkt`); a name that itself has dots wins.
     pub fn claim(&self, path: &str) -> Option<&Value> {
-        let _ = path;
-        todo!()
+        self.claims.get(path).or_else(|| {
+            let (first, rest) = path.split_once('.')?;
+            rest.split('.').try_fold(self.claims.get(first)?, |value, name| value.as_object()?.get(name))
+        })
     }
 
     /// The granted scopes: `scope` (a string of words, RFC 9068), else `scp` (Okta, Entra: a list or a string).
     pub fn scopes(&self) -> impl Iterator<Item = &str> {
-        [].into_iter()
+        let granted = self.claims.get("scope").filter(|scope| scope.is_string()).or_else(|| self.claims.get("scp"));
+        let words = granted.and_then(Value::as_str).into_iter().flat_map(|text| text.split(' '));
+        let list = granted.and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str);
+        words.chain(list).filter(|scope| !scope.is_empty())
+    }
+}
+
+/// RFC 7519 section 4.1.3: `aud` is a string or a list of strings.
+fn check_audience(claims: &Map<String, Value>, audiences: &[String]) -> Result<(), TokenError> {
+    let wanted = |audience: &str| audiences.iter().any(|configured| configured == audience);
+    let found = match claims.get("aud") {
+        None => false,
+        Some(Value::String(audience)) => wanted(audience),
+        Some(Value::Array(list)) => {
+            let mut found = false;
+            for audience in list {
+                found |= wanted(audience.as_str().ok_or(TokenError::Malformed)?);
+            }
+            found
+        }
+        Some(Value::Null | Value::Bool(_) | Value::Number(_) | Value::Object(_)) => return Err(TokenError::Malformed),
+    };
+    if found { Ok(()) } else { Err(TokenError::WrongAudience) }
+}
+
+fn string<'a>(claims: &'a Map<String, Value>, name: &str) -> Result<Option<&'a str>, TokenError> {
+    claims.get(name).map(|value| value.as_str().ok_or(TokenError::Malformed)).transpose()
+}
+
+/// RFC 7519 section 2: seconds since the epoch, a fraction allowed. Negative ones and those beyond any clock are malformed.
+fn numeric_date(claims: &Map<String, Value>, name: &str) -> Result<Option<Timestamp>, TokenError> {
+    let Some(value) = claims.get(name) else {
+        return Ok(None);
+    };
+    if let Some(secs) = value.as_u64() {
+        return Ok(Some(Timestamp::from_secs(secs)));
+    }
+    let secs = value.as_f64().ok_or(TokenError::Malformed)?;
+    let since_epoch = Duration::try_from_secs_f64(secs).map_err(|_| TokenError::Malformed)?;
+    Ok(Some(Timestamp::from_secs(0) + since_epoch))
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use proptest::prelude::*;
+    use serde_json::json;
+
+    use super::*;
+
+    const NOW: Timestamp = Timestamp::from_secs(1_700_000_000);
+    const SKEW: Duration = Duration::from_secs(15);
+
+    fn rules() -> ClaimRules {
+        ClaimRules { issuer: "https://id.example.com".into(), audiences: vec!["api://a".into(), "api://b".into()] }
+    }
+
+    fn claims(change: &Value) -> Map<String, Value> {
+        let mut claims = json!({"iss": "https://id.example.com", "aud": "api://a", "exp": 1_700_000_100});
+        let members = claims.as_object_mut().unwrap();
+        for (name, value) in change.as_object().unwrap() {
+            if value == "ABSENT" {
+                members.remove(name);
+            } else {
+                members.insert(name.clone(), value.clone());
+            }
+        }
+        members.clone()
+    }
+
+    #[test]
+    fn a_jwt_is_held_to_rfc_9068() {
+        use TokenError::{Expired, Malformed, NotBound, NotYetValid, UnknownIssuer, WrongAudience};
+        for (change, expected) in [
+            (json!({"iss": "https://id.example.com/"}), Err(UnknownIssuer)),
+            (json!({"iss": "HTTPS://id.example.com"}), Err(UnknownIssuer)),
+            (json!({"iss": "ABSENT"}), Err(Malformed)),
+            (json!({"iss": ["https://id.example.com"]}), Err(Malformed)),
+            (json!({"aud": "ABSENT"}), Err(WrongAudience)),
+            (json!({"aud": "api://c"}), Err(WrongAudience)),
+            (json!({"aud": "api://a api://b"}), Err(WrongAudience)),
+            (json!({"aud": []}), Err(WrongAudience)),
+            (json!({"aud": ["api://c", "API://a"]}), Err(WrongAudience)),
+            (json!({"aud": ["api://a", 7]}), Err(Malformed)),
+            (json!({"aud": {"api://a": true}}), Err(Malformed)),
+            (json!({"aud": null}), Err(Malformed)),
+            (json!({"exp": "ABSENT"}), Err(Malformed)),
+            (json!({"exp": "1700000100"}), Err(Malformed)),
+            (json!({"exp": null}), Err(Malformed)),
+            (json!({"exp": -1}), Err(Malformed)),
+            (json!({"exp": 1e300}), Err(Malformed)),
+            (json!({"exp": 0}), Err(Expired)),
+            (json!({"exp": 1_699_999_985}), Err(Expired)),
+            (json!({"exp": 1_699_999_985.001}), Ok(())),
+            (json!({"exp": 1_699_999_986}), Ok(())),
+            (json!({"exp": u64::MAX}), Ok(())),
+            (json!({"nbf": 1_700_000_016}), Err(NotYetValid)),
+            (json!({"nbf": 1_700_000_015}), Ok(())),
+            (json!({"nbf": "0"}), Err(Malformed)),
+            (json!({"cnf": {}}), Err(NotBound)),
+            (json!({"aud": ["api://c", "api://b"]}), Ok(())),
+            (json!({}), Ok(())),
+        ] {
+            let result = VerifiedToken::check(claims(&change), &rules(), NOW, SKEW).map(|_| ());
+            assert_eq!(result, expected, "{change}");
+        }
+        let nobody = ClaimRules { audiences: vec![], ..rules() };
+        assert_eq!(
+            VerifiedToken::check(claims(&json!({})), &nobody, NOW, SKEW).map(|_| ()),
+            Err(TokenError::WrongAudience)
+        );
+    }
+
+    #[test]
+    fn an_introspection_answer_may_leave_iss_and_exp_out_but_not_aud() {
+        use TokenError::{Expired, Malformed, NotBound, NotYetValid, UnknownIssuer, WrongAudience};
+        for (change, expected) in [
+            (json!({"iss": "https://other.example.com"}), Err(UnknownIssuer)),
+            (json!({"iss": 1}), Err(Malformed)),
+            (json!({"aud": "ABSENT"}), Err(WrongAudience)),
+            (json!({"aud": "api://c"}), Err(WrongAudience)),
+            (json!({"exp": "soon"}), Err(Malformed)),
+            (json!({"exp": 1_699_999_985}), Err(Expired)),
+            (json!({"nbf": 1_700_000_016}), Err(NotYetValid)),
+            (json!({"cnf": null}), Err(NotBound)),
+            (json!({"iss": "ABSENT"}), Ok(1_700_000_100)),
+            (json!({"exp": "ABSENT"}), Ok(1_700_000_030)),
+            (json!({}), Ok(1_700_000_100)),
+        ] {
+            let lifetime = Duration::from_secs(30);
+            let result = VerifiedToken::check_introspected(claims(&change), &rules(), NOW, SKEW, lifetime);
+            assert_eq!(result.map(|token| token.expires().as_secs()), expected, "{change}");
+        }
+        let nobody = ClaimRules { audiences: vec![], ..rules() };
+        let silent = claims(&json!({"aud": "ABSENT"}));
+        assert!(VerifiedToken::check_introspected(silent, &nobody, NOW, SKEW, SKEW).is_ok());
+    }
+
+    #[test]
+    fn a_cached_token_ends_with_exp_and_skew() {
+        let token = VerifiedToken::check(claims(&json!({})), &rules(), NOW, SKEW).unwrap();
+        let end = Timestamp::from_secs(1_700_000_115);
+        assert_eq!(token.still_valid(end - Duration::from_micros(1), SKEW), Ok(()));
+        assert_eq!(token.still_valid(end, SKEW), Err(TokenError::Expired));
+    }
+
+    #[test]
+    fn claims_are_found_by_name_then_by_path() {
+        let change = json!({"a.b": 1, "a": {"b": 2, "c": {"d": 3}, "e.f": 4}, "list": [{"x": 1}], "s": "text"});
+        let token = VerifiedToken::check(claims(&change), &rules(), NOW, SKEW).unwrap();
+        for (path, expected) in [
+            ("a.b", Some(json!(1))),
+            ("a.c.d", Some(json!(3))),
+            ("a.c", Some(json!({"d": 3}))),
+            ("a.e.f", None),
+            ("a.", None),
+            (".a", None),
+            ("", None),
+            ("a.b.c", None),
+            ("list.0.x", None),
+            ("s.t", None),
+            ("s", Some(json!("text"))),
+        ] {
+            assert_eq!(token.claim(path), expected.as_ref(), "{path}");
+        }
+    }
+
+    #[test]
+    fn scopes_come_from_scope_else_scp() {
+        for (change, expected) in [
+            (json!({}), vec![]),
+            (json!({"scope": "a b"}), vec!["a", "b"]),
+            (json!({"scope": "  a  b "}), vec!["a", "b"]),
+            (json!({"scope": "a\tb"}), vec!["a\tb"]),
+            (json!({"scope": "", "scp": ["b"]}), vec![]),
+            (json!({"scope": "a", "scp": ["b"]}), vec!["a"]),
+            (json!({"scope": 1, "scp": ["b", 2, "c"]}), vec!["b", "c"]),
+            (json!({"scp": "a b"}), vec!["a", "b"]),
+            (json!({"scp": {"a": 1}}), vec![]),
+        ] {
+            let token = VerifiedToken::check(claims(&change), &rules(), NOW, SKEW).unwrap();
+            assert_eq!(token.scopes().collect::<Vec<_>>(), expected, "{change}");
+        }
+    }
+
+    #[test]
+    fn token_types_are_media_types_and_never_a_proof() {
+        let only = TokenTypes::Only(vec!["at+jwt".into(), "dpop+jwt".into()]);
+        for (types, typ, expected) in [
+            (&TokenTypes::Any, Some("dpop+jwt"), false),
+            (&TokenTypes::Any, Some("Application/DPoP+JWT"), false),
+            (&TokenTypes::Any, None, true),
+            (&TokenTypes::Any, Some("application/okta-internal-at+jwt"), true),
+            (&only, Some("dpop+jwt"), false),
+            (&only, Some("JWT"), false),
+            (&only, None, false),
+            (&only, Some("application/"), false),
+            (&only, Some("text/at+jwt"), false),
+            (&only, Some("at+jwt"), true),
+            (&only, Some("AT+JWT"), true),
+            (&only, Some("APPLICATION/at+jwt"), true),
+        ] {
+            assert_eq!(types.accepts(typ), expected, "{types:?} {typ:?}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_exp_is_a_token_that_passes_has_not_ended(exp in any::<f64>(), aud in ".{0,12}") {
+            let change = json!({"exp": exp, "aud": [aud, "api://a"]});
+            if let Ok(token) = VerifiedToken::check(claims(&change), &rules(), NOW, SKEW) {
+                prop_assert!(exp >= 1_699_999_985.0);
+                prop_assert!(token.expires() + SKEW > NOW);
+            }
+        }
     }
 }

@@ -1,4 +1,23 @@
 //! Upstreams: pools, balance, health.
+//!
+//! - What was sent is never sent again. A request goes to another connection or endpoint only where nothing of it left
+//!   this process (no connection; a pooled connection found closed before the request was written), or, without a
+//!   body, where an HTTP/2 peer says that it did not process it (RFC 9113 section 8.7).
+//! - `timeout` bounds the wait for a response head. It is counted anew from each piece of the request body, and stands
+//!   still while the client is the one to send the next piece; the server's own limits bound slow clients. Bodies
+//!   stream in both directions with back-pressure and without a limit.
+//! - Interim responses (1xx) of the upstream end here. Towards HTTP/1.1 hyper sends only those trailers that the
+//!   request's `Trailer` header names; HTTP/2 sends all.
+
+mod balance;
+mod body;
+mod connect;
+mod endpoint;
+mod health;
+mod outbound;
+mod pool;
+#[cfg(test)]
+mod tests;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -7,10 +26,16 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{Request, Response};
 use http_body_util::combinators::UnsyncBoxBody;
-use hyper::body::Incoming;
 use thiserror::Error;
 
 use crate::metrics::{UpstreamErrorKind, UpstreamMetrics};
+
+use balance::Balancer;
+use body::Upload;
+use endpoint::{Backend, Failure};
+use outbound::Upgrade;
+
+pub use body::ResponseBody;
 
 /// One upstream, as the operator describes it.
 #[derive(Debug, Clone)]
@@ -95,18 +120,22 @@ pub enum UpstreamError {
     /// No healthy endpoint.
     #[error("no endpoint of the upstream is healthy")]
     Unhealthy,
+    /// The request's own body failed before a response came: the caller's or its client's fault, not the upstream's.
+    #[error("the request body ended early")]
+    RequestBody,
 }
 
 impl UpstreamError {
-    /// Its label.
-    pub const fn kind(self) -> UpstreamErrorKind {
-        match self {
+    /// Its label; none where the upstream is not to blame.
+    pub const fn kind(self) -> Option<UpstreamErrorKind> {
+        Some(match self {
             Self::Connect => UpstreamErrorKind::Connect,
             Self::Timeout => UpstreamErrorKind::Timeout,
             Self::Reset => UpstreamErrorKind::Reset,
             Self::Protocol => UpstreamErrorKind::Protocol,
             Self::Unhealthy => UpstreamErrorKind::Unhealthy,
-        }
+            Self::RequestBody => return None,
+        })
     }
 }
 
@@ -126,30 +155,73 @@ pub struct EndpointStatus {
 
 /// A running upstream.
 #[derive(Debug)]
-pub struct Upstream {}
+pub struct Upstream {
+    backends: Vec<Arc<Backend>>,
+    balancer: Balancer,
+    health_check: Option<HealthCheck>,
+    metrics: UpstreamMetrics,
+}
 
 impl Upstream {
     /// Opens nothing yet.
     pub fn new(options: UpstreamOptions, metrics: UpstreamMetrics) -> Self {
-        let _ = (options, metrics);
-        todo!()
+        Self {
+            backends: options.endpoints.iter().map(|endpoint| Backend::new(endpoint, &options)).collect(),
+            balancer: Balancer::new(options.balance),
+            health_check: options.health_check,
+            metrics,
+        }
     }
 
     /// Sends a request, whose URI is in origin form and whose `Host` is the client's, and returns at the response's
-    /// head. An upgrade (`Connection: upgrade` on the request) passes: the response is then a 101 (or an extended
-    /// CONNECT's 200) on which `hyper::upgrade::on` works.
-    pub async fn send(&self, request: Request<RequestBody>) -> Result<Response<Incoming>, UpstreamError> {
-        let _ = request;
-        todo!()
+    /// head.
+    ///
+    /// An upgrade passes (`Connection: upgrade` and `Upgrade` on an HTTP/1.1-style GET). Where the upstream took it the
+    /// response is a 101, or a 200 where it went over HTTP/2 as an extended CONNECT (RFC 8441, WebSocket only); the
+    /// caller treats both alike, and `hyper::upgrade::on` works on either. The 200 has no `Sec-WebSocket-Accept`, since
+    /// the key does not travel: a caller whose client speaks HTTP/1.1 computes it. `protocol: auto` sends upgrades over
+    /// HTTP/1.1 always.
+    pub async fn send(&self, request: Request<RequestBody>) -> Result<Response<ResponseBody>, UpstreamError> {
+        let result = self.try_endpoints(request).await;
+        if let Err(error) = &result
+            && let Some(kind) = error.kind()
+        {
+            self.metrics.failed(kind);
+        }
+        result
+    }
+
+    async fn try_endpoints(&self, request: Request<RequestBody>) -> Result<Response<ResponseBody>, UpstreamError> {
+        let mut request = request.map(Upload::new);
+        let upgrade = Upgrade::of(request.headers());
+        let mut tried = Vec::new();
+        let mut last = UpstreamError::Unhealthy;
+        while let Some((index, backend)) = self.balancer.pick(&self.backends, &tried) {
+            match backend.exchange(request, upgrade).await {
+                Ok(response) => return Ok(response),
+                Err(Failure::Sent(error)) => return Err(error),
+                Err(Failure::Unsent(unsent, error)) => {
+                    tried.push(index);
+                    last = error;
+                    request = unsent;
+                }
+            }
+        }
+        Err(last)
     }
 
     /// Runs the health checks until dropped; returns at once where there are none. A task of the caller's.
     pub async fn watch(self: Arc<Self>) {
-        todo!()
+        let Some(check) = &self.health_check else { return };
+        let mut checks = tokio::task::JoinSet::new();
+        for backend in &self.backends {
+            checks.spawn(Arc::clone(backend).watch(check.clone()));
+        }
+        while checks.join_next().await.is_some() {}
     }
 
     /// For the status page.
     pub fn status(&self) -> Vec<EndpointStatus> {
-        todo!()
+        self.backends.iter().map(|backend| backend.status()).collect()
     }
 }

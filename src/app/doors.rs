@@ -1,0 +1,291 @@
+//! Who answers on which address, and how that changes.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{Method, Request, Response};
+use http_body_util::{BodyExt as _, Full};
+use hyper::body::Incoming;
+use tokio::task::JoinSet;
+
+use crate::admin::{Admin, Readiness, RouteStatus, Status};
+use crate::forward_auth::ForwardAuth;
+use crate::policy::{Auth, Mode, PathMatch, Route, RouteMatch};
+use crate::proxy::{self, Proxy};
+use crate::server::{Bounds, Door, Handler, Limits, ListenAddress, Listener, ListenerOptions, Service, Socket};
+use crate::target::Peer;
+use crate::tls::{Rotating, ServerTls};
+
+use super::{Listening, Shared, StartError};
+
+/// Every listener.
+#[derive(Debug)]
+pub(super) struct Doors {
+    open: Vec<OpenDoor>,
+    bounds: Arc<Bounds>,
+    admin_bounds: Arc<Bounds>,
+}
+
+/// Listeners that are to be: all that can fail has been done.
+pub(super) struct Prepared(Vec<PreparedDoor>);
+
+/// What a listener is for.
+#[derive(Debug, Clone, PartialEq)]
+struct Purpose {
+    address: ListenAddress,
+    kind: Kind,
+    tls: Option<ServerTls>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Kind {
+    Client(Door),
+    Admin,
+}
+
+impl Kind {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Client(Door::Proxy) => "proxy",
+            Self::Client(Door::ForwardAuth(_)) => "forward_auth",
+            Self::Admin => "admin",
+        }
+    }
+}
+
+#[derive(Debug)]
+struct OpenDoor {
+    purpose: Purpose,
+    listener: Listener<Answerer>,
+    /// Follows the TLS files.
+    _watch: JoinSet<()>,
+}
+
+struct PreparedDoor {
+    purpose: Purpose,
+    change: Change,
+}
+
+enum Change {
+    /// Nothing.
+    Keep,
+    /// Another service on the same socket.
+    Replace(Service<Answerer>),
+    /// A new socket.
+    Open(Socket, Service<Answerer>),
+}
+
+impl Doors {
+    pub(super) fn new(bounds: Arc<Bounds>, admin_bounds: Arc<Bounds>) -> Self {
+        Self { open: Vec::new(), bounds, admin_bounds }
+    }
+
+    pub(super) fn listening(&self) -> Vec<Listening> {
+        let listening =
+            |door: &OpenDoor| Listening { door: door.purpose.kind.as_str(), address: door.listener.address().clone() };
+        self.open.iter().map(listening).collect()
+    }
+
+    pub(super) fn limits(&self) -> Limits {
+        self.bounds.limits()
+    }
+
+    pub(super) fn reconfigure(&self, limits: Limits, admin: Limits) {
+        self.bounds.reconfigure(limits);
+        self.admin_bounds.reconfigure(admin);
+    }
+
+    /// Binds and reads what the wanted listeners need beyond the open ones; changes nothing yet.
+    pub(super) fn prepare(
+        &self,
+        shared: &Arc<Shared>,
+        listeners: &[ListenerOptions],
+        admin: Option<SocketAddr>,
+    ) -> Result<Prepared, StartError> {
+        let client = |options: &ListenerOptions| Purpose {
+            address: options.address.clone(),
+            kind: Kind::Client(options.door),
+            tls: options.tls.clone(),
+        };
+        let admin = admin.map(|at| Purpose { address: ListenAddress::Tcp(at), kind: Kind::Admin, tls: None });
+        let mut taken = vec![false; self.open.len()];
+        let doors = listeners.iter().map(client).chain(admin).map(|purpose| {
+            // Addresses may repeat where the port is 0: each stands for one open listener.
+            let mut free = self.open.iter().zip(&mut taken);
+            let open = free.find(|(open, taken)| !**taken && open.purpose.address == purpose.address);
+            let change = match open {
+                Some((open, taken)) => {
+                    *taken = true;
+                    if open.purpose == purpose {
+                        if let Some(tls) = &open.listener.service().tls {
+                            tls.refresh();
+                        }
+                        Change::Keep
+                    } else {
+                        Change::Replace(service(&purpose, shared)?)
+                    }
+                }
+                None => {
+                    let socket = Socket::bind(&purpose.address)
+                        .map_err(|source| StartError::Bind { address: purpose.address.clone(), source })?;
+                    Change::Open(socket, service(&purpose, shared)?)
+                }
+            };
+            Ok(PreparedDoor { purpose, change })
+        });
+        doors.collect::<Result<_, _>>().map(Prepared)
+    }
+
+    /// Makes it so: in the order in which [`Doors::prepare`] found them. What is wanted no more is drained.
+    pub(super) fn commit(&mut self, prepared: Prepared, drain_timeout: Duration) {
+        let mut old = std::mem::take(&mut self.open);
+        for PreparedDoor { purpose, change } in prepared.0 {
+            let found = old.iter().position(|open| open.purpose.address == purpose.address);
+            match (change, found) {
+                (Change::Open(socket, service), _) => {
+                    let bounds = match purpose.kind {
+                        Kind::Client(_) => &self.bounds,
+                        Kind::Admin => &self.admin_bounds,
+                    };
+                    let watch = watch(&service);
+                    let listener = Listener::start(socket, service, Arc::clone(bounds));
+                    self.open.push(OpenDoor { purpose, listener, _watch: watch });
+                }
+                (Change::Keep, Some(found)) => self.open.push(old.remove(found)),
+                (Change::Replace(service), Some(found)) => {
+                    let listener = old.remove(found).listener;
+                    let watch = watch(&service);
+                    listener.replace(service, drain_timeout);
+                    self.open.push(OpenDoor { purpose, listener, _watch: watch });
+                }
+                (Change::Keep | Change::Replace(_), None) => {}
+            }
+        }
+        for door in old {
+            tokio::spawn(door.listener.drain(drain_timeout));
+        }
+    }
+
+    /// Drains the clients' listeners, and only then the operators'.
+    pub(super) async fn drain(self, limit: Duration, admin_limit: Duration) {
+        let mut clients = JoinSet::new();
+        let mut operators = JoinSet::new();
+        for door in self.open {
+            match door.purpose.kind {
+                Kind::Client(_) => clients.spawn(door.listener.drain(limit)),
+                Kind::Admin => operators.spawn(door.listener.drain(admin_limit)),
+            };
+        }
+        while clients.join_next().await.is_some() {}
+        while operators.join_next().await.is_some() {}
+    }
+}
+
+fn service(purpose: &Purpose, shared: &Arc<Shared>) -> Result<Service<Answerer>, StartError> {
+    let handler = match purpose.kind {
+        Kind::Client(Door::Proxy) => {
+            Answerer::Proxy(Proxy::new(Arc::clone(&shared.proxy), shared.clock.clone(), Arc::clone(&shared.metrics)))
+        }
+        Kind::Client(Door::ForwardAuth(spend)) => {
+            Answerer::ForwardAuth(ForwardAuth::new(Arc::clone(&shared.forward_auth), shared.clock.clone(), spend))
+        }
+        Kind::Admin => {
+            let shared = Arc::clone(shared);
+            let metrics = Arc::clone(&shared.metrics);
+            Answerer::Admin(Admin { metrics, status: Arc::new(move || status(&shared)) })
+        }
+    };
+    let tls = purpose.tls.clone().map(Rotating::new).transpose()?;
+    Ok(Service { handler: Arc::new(handler), tls })
+}
+
+fn watch(service: &Service<Answerer>) -> JoinSet<()> {
+    let mut set = JoinSet::new();
+    if let Some(tls) = &service.tls {
+        set.spawn(Arc::clone(tls).watch());
+    }
+    set
+}
+
+/// Who answers.
+enum Answerer {
+    Proxy(Proxy),
+    ForwardAuth(ForwardAuth),
+    Admin(Admin),
+}
+
+impl std::fmt::Debug for Answerer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Proxy(_) => "Proxy",
+            Self::ForwardAuth(_) => "ForwardAuth",
+            Self::Admin(_) => "Admin",
+        })
+    }
+}
+
+impl Handler for Answerer {
+    type Body = proxy::Body;
+
+    async fn handle(&self, request: Request<Incoming>, peer: &Peer) -> Response<proxy::Body> {
+        match self {
+            Self::Proxy(proxy) => proxy.handle(request, peer).await,
+            Self::ForwardAuth(door) => whole(door.handle(&request.into_parts().0, peer).await),
+            Self::Admin(admin) => whole(admin.handle(&request)),
+        }
+    }
+}
+
+fn whole(response: Response<Bytes>) -> Response<proxy::Body> {
+    response.map(|body| Full::new(body).map_err(|never| match never {}).boxed_unsync())
+}
+
+fn status(shared: &Shared) -> Status {
+    let live = shared.proxy.load();
+    let readiness = if shared.draining.load(Ordering::Relaxed) {
+        Readiness::Draining
+    } else if live.gate.issuers.ready() {
+        Readiness::Ready
+    } else {
+        Readiness::NoKeys
+    };
+    let mut upstreams: Vec<_> =
+        live.upstreams.iter().map(|(name, upstream)| (Arc::clone(name), upstream.status())).collect();
+    upstreams.sort_by(|(one, _), (other, _)| one.cmp(other));
+    Status {
+        now: shared.clock.now(),
+        started: shared.started,
+        readiness,
+        routes: live.gate.routes.iter().map(|route| route_status(route)).collect(),
+        upstreams,
+        issuers: live.gate.issuers.status(),
+    }
+}
+
+fn route_status(route: &Route) -> RouteStatus {
+    let RouteMatch { path, methods, host } = &route.matches;
+    let methods: Vec<&str> = methods.iter().map(Method::as_str).collect();
+    let methods = if methods.is_empty() { "any method".to_owned() } else { methods.join(", ") };
+    let (path, rest) = match path {
+        PathMatch::Exact(path) => (path, ""),
+        PathMatch::Prefix(path) => (path, "\u{2026}"),
+    };
+    RouteStatus {
+        label: route.metrics.label().to_owned(),
+        matches: format!("{methods} {}{path}{rest}", host.as_deref().unwrap_or_default()),
+        upstream: Arc::clone(&route.upstream),
+        auth: match route.auth {
+            Auth::Dpop => "dpop",
+            Auth::DpopOrBearer => "dpop_or_bearer",
+            Auth::Public => "public",
+            Auth::TokenEndpoint => "token_endpoint",
+        },
+        mode: match route.mode {
+            Mode::Enforce => "enforce",
+            Mode::Report => "report",
+        },
+    }
+}

@@ -1,0 +1,143 @@
+//! A checked configuration becomes rules, upstreams and issuers.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use tokio::task::JoinSet;
+
+use crate::clock::{Clock, Timestamp};
+use crate::config::{Config, IdentityConfig, NonceConfig, RouteConfig};
+use crate::gate::{AssertionOptions, Gate, IdentityOptions};
+use crate::issuer::{Bounds, Issuers};
+use crate::metrics::Metrics;
+use crate::nonce::{NonceOptions, Nonces};
+use crate::policy::{Route, Routes};
+use crate::proxy::upstream::Upstream;
+use crate::replay::{MemoryOptions, ReplayStore};
+use crate::secret::Secret;
+use crate::{forward_auth, proxy};
+
+/// The label of requests that match no route.
+const UNROUTED: &str = "none";
+
+/// What a configuration is built upon.
+pub(super) struct Context<'a> {
+    pub(super) clock: &'a Clock,
+    pub(super) metrics: &'a Arc<Metrics>,
+    pub(super) started: Timestamp,
+    pub(super) nonce_secret: &'a Secret,
+    pub(super) replay: &'a Arc<ReplayStore>,
+    /// What issuers are reached with.
+    pub(super) issuer_tls: &'a Arc<rustls::ClientConfig>,
+    /// Of the configuration before: issuers that did not change keep their keys.
+    pub(super) old: Option<&'a Issuers>,
+}
+
+/// What it becomes; nothing runs yet.
+pub(super) struct Parts {
+    pub(super) proxy: proxy::Live,
+    pub(super) forward_auth: forward_auth::Live,
+    pub(super) tasks: Tasks,
+}
+
+/// What is to run beside the requests.
+pub(super) struct Tasks {
+    issuers: Arc<Issuers>,
+    upstreams: Vec<Arc<Upstream>>,
+}
+
+/// Builds, starts nothing, cannot fail.
+pub(super) fn build(config: Config, context: &Context<'_>) -> Parts {
+    let metrics = context.metrics;
+    let unrouted = metrics.route(UNROUTED);
+    let issuers = Arc::new(Issuers::new(
+        config.issuers,
+        Bounds::default(),
+        context.clock,
+        Arc::clone(metrics),
+        context.issuer_tls,
+        context.old,
+    ));
+    let upstreams: HashMap<Arc<str>, Arc<Upstream>> = config
+        .upstreams
+        .into_iter()
+        .map(|options| {
+            let (name, counters) = (Arc::clone(&options.name), metrics.upstream(&options.name));
+            (name, Arc::new(Upstream::new(options, counters)))
+        })
+        .collect();
+    let tasks = Tasks { issuers: Arc::clone(&issuers), upstreams: upstreams.values().map(Arc::clone).collect() };
+    let gate = Arc::new(Gate {
+        trust: config.trust,
+        routes: Routes::new(config.routes.into_iter().map(|options| route(options, metrics)).collect()),
+        proof: config.proof,
+        nonces: config.nonce.map(|options| nonces(options, context)),
+        replay: Arc::clone(context.replay),
+        issuers,
+        identity: identity(config.identity),
+        metrics: Arc::clone(metrics),
+    });
+    Parts {
+        forward_auth: forward_auth::Live {
+            gate: Arc::clone(&gate),
+            trust: config.forward_auth_trust,
+            unrouted: Arc::clone(&unrouted),
+        },
+        proxy: proxy::Live { gate, upstreams, body_bytes: config.body_bytes, unrouted },
+        tasks,
+    }
+}
+
+/// Runs what is to run; dropping the set ends it.
+pub(super) fn spawn(tasks: Tasks) -> JoinSet<()> {
+    let mut set = JoinSet::new();
+    set.spawn(tasks.issuers.keep_fresh());
+    for upstream in tasks.upstreams {
+        set.spawn(upstream.watch());
+    }
+    set
+}
+
+/// With nonces, one from before the start tells a proof from before it. Without, only the proof's own `iat` can.
+pub(super) fn memory_options(config: &Config, started: Timestamp) -> MemoryOptions {
+    MemoryOptions {
+        capacity: config.replay_capacity,
+        proof_lifetime: config.proof.lifetime,
+        floor: config.nonce.is_none().then(|| started.as_secs()),
+    }
+}
+
+fn nonces(options: NonceConfig, context: &Context<'_>) -> Nonces {
+    Nonces::new(NonceOptions {
+        lifetime: options.lifetime,
+        secret: options.secret.unwrap_or_else(|| context.nonce_secret.clone()),
+        previous: options.previous,
+        // The memory store knows nothing of what was spent before.
+        not_before: Some(context.started),
+    })
+}
+
+fn route(options: RouteConfig, metrics: &Metrics) -> Route {
+    Route {
+        matches: options.matches,
+        upstream: options.upstream.into(),
+        auth: options.auth,
+        mode: options.mode,
+        require: options.require,
+        cors: options.cors,
+        metrics: metrics.route(&options.label),
+    }
+}
+
+fn identity(options: IdentityConfig) -> IdentityOptions {
+    IdentityOptions {
+        headers: options.headers,
+        forward_token: options.forward_token,
+        assertion: options.assertion.map(|(header, key, audience, lifetime)| AssertionOptions {
+            header,
+            key,
+            audience,
+            lifetime,
+        }),
+    }
+}

@@ -1,0 +1,101 @@
+//! The process: a runtime, signals, a file that is read again.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use thiserror::Error;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tracing::{error, info, warn};
+
+use crate::clock::Clock;
+use crate::config::{self, Config, Problem};
+use crate::metrics::Metrics;
+
+use super::{Running, StartError, start};
+
+/// Why the process ends before it was asked to.
+#[derive(Debug, Error)]
+pub enum RunError {
+    /// The configuration is wrong.
+    #[error("the configuration has {} problems", .0.len())]
+    Config(Vec<Problem>),
+    /// The gate cannot start.
+    #[error(transparent)]
+    Start(#[from] StartError),
+    /// The metrics cannot be set up.
+    #[error("metrics: {0}")]
+    Metrics(#[from] prometheus::Error),
+    /// No threads, no signals.
+    #[error("the runtime cannot start: {0}")]
+    Runtime(#[from] io::Error),
+}
+
+/// Serves what the file says until SIGTERM or SIGINT.
+pub fn run(path: &Path) -> Result<(), RunError> {
+    let config = config::load(path).map_err(RunError::Config)?;
+    let metrics = Arc::new(Metrics::new()?);
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let result = runtime.block_on(serve(path, config, metrics));
+    // What is left then is blocked in the system, or a tunnel: neither holds the exit up.
+    runtime.shutdown_background();
+    result
+}
+
+async fn serve(path: &Path, config: Config, metrics: Arc<Metrics>) -> Result<(), RunError> {
+    // Before the first address is announced: whoever waits for that may signal at once.
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut hangup = signal(SignalKind::hangup())?;
+    info!(version = env!("CARGO_PKG_VERSION"), config = %path.display(), "starting");
+    warn_of(&config);
+    let mut running = start(config, Clock::System, metrics).await?;
+    loop {
+        tokio::select! {
+            () = either(&mut terminate, &mut interrupt) => break,
+            _ = hangup.recv() => reload(path, &mut running).await,
+        }
+    }
+    info!("draining");
+    tokio::select! {
+        () = running.shutdown() => info!("stopped"),
+        () = either(&mut terminate, &mut interrupt) => warn!("stopped before the drain was over"),
+    }
+    Ok(())
+}
+
+async fn either(one: &mut Signal, other: &mut Signal) {
+    tokio::select! {
+        _ = one.recv() => {}
+        _ = other.recv() => {}
+    }
+}
+
+async fn reload(path: &Path, running: &mut Running) {
+    let file: PathBuf = path.to_owned();
+    // Reading a file, and the files it names, blocks.
+    let loaded = match tokio::task::spawn_blocking(move || config::load(&file)).await {
+        Ok(loaded) => loaded,
+        Err(error) => return error!(%error, "reload failed; the old configuration keeps serving"),
+    };
+    match loaded {
+        Ok(config) => {
+            warn_of(&config);
+            match running.reload(config).await {
+                Ok(()) => info!(config = %path.display(), "reloaded"),
+                Err(error) => error!(%error, "reload failed; the old configuration keeps serving"),
+            }
+        }
+        Err(problems) => {
+            for problem in problems {
+                error!(%problem, "reload refused; the old configuration keeps serving");
+            }
+        }
+    }
+}
+
+fn warn_of(config: &Config) {
+    for problem in &config.warnings {
+        warn!(%problem, "configuration");
+    }
+}

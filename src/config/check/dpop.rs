@@ -1,0 +1,92 @@
+//! `dpop`: proofs, nonces, replay.
+
+use crate::config::{NonceConfig, raw};
+use crate::dpop::ProofPolicy;
+use crate::secret::Secret;
+
+use super::Checker;
+
+/// HMAC-SHA-256 is as strong as its key, up to its own width (RFC 2104 section 3).
+const NONCE_SECRET_BYTES: usize = 32;
+/// 16 bytes each, and more for the tables: beyond this a shared store is meant.
+const MAX_CAPACITY: u64 = 100_000_000;
+
+impl Checker<'_> {
+    /// What proofs must be.
+    pub(super) fn proof(&mut self, dpop: &raw::Dpop) -> ProofPolicy {
+        ProofPolicy {
+            algorithms: self.algorithms("dpop.algorithms", &dpop.algorithms),
+            lifetime: self.span("dpop.proof_lifetime", &dpop.proof_lifetime, "1s", "10m"),
+            clock_skew: self.span("dpop.clock_skew", &dpop.clock_skew, "0s", "5m"),
+        }
+    }
+
+    /// `None` where nonces are off.
+    pub(super) fn nonce(&mut self, dpop: &raw::Dpop) -> Option<NonceConfig> {
+        let nonce = &dpop.nonce;
+        let lifetime = self.span("dpop.nonce.lifetime", &nonce.lifetime, "1s", "24h");
+        if nonce.previous_secret_file.is_some() && nonce.secret_file.is_none() {
+            let message = "without `secret_file` there is nothing to rotate to; expected `secret_file` beside it";
+            self.error("dpop.nonce.previous_secret_file", message);
+        }
+        let secret = self.nonce_secret("dpop.nonce.secret_file", nonce.secret_file.as_deref());
+        let previous = self.nonce_secret("dpop.nonce.previous_secret_file", nonce.previous_secret_file.as_deref());
+        if previous.is_some() && previous == secret {
+            let message = "holds the same secret as `secret_file`; expected the one before it, or no key at all";
+            self.error("dpop.nonce.previous_secret_file", message);
+        }
+        let is_memory = dpop.replay.store == raw::Store::Memory;
+        match nonce.mode {
+            raw::NonceMode::Off => {
+                if is_memory {
+                    let message = "off: after a restart the memory store cannot know a proof that was dated ahead \
+                                   (within clock_skew) and spent just before it; expected `required`, or that risk";
+                    self.warn("dpop.nonce.mode", message);
+                }
+                None
+            }
+            raw::NonceMode::Required => {
+                if is_memory && nonce.secret_file.is_some() {
+                    let message = "a nonce secret that replicas share, and a memory store that they do not: a proof \
+                                   spent at one replica is taken once more at each of the others; expected one \
+                                   replica only, or no `secret_file`, or a shared `replay.store`";
+                    self.warn("dpop.nonce.secret_file", message);
+                }
+                Some(NonceConfig { lifetime, secret, previous })
+            }
+        }
+    }
+
+    fn nonce_secret(&mut self, key: &str, file: Option<&str>) -> Option<Secret> {
+        let file = file.filter(|_| !self.report.is_broken(key))?;
+        let secret = self.read_secret(key, file)?;
+        let length = secret.reveal().len();
+        if length < NONCE_SECRET_BYTES {
+            let message = format!(
+                "{}: {length} bytes; expected {NONCE_SECRET_BYTES} or more, such as `openssl rand -hex 32` writes",
+                self.path(file).display()
+            );
+            self.error(key, message);
+            return None;
+        }
+        Some(secret)
+    }
+
+    /// The memory store's capacity.
+    pub(super) fn replay(&mut self, dpop: &raw::Dpop) -> usize {
+        let replay = &dpop.replay;
+        if replay.store == raw::Store::Redis {
+            let message = "`redis` is not in this version yet; expected `memory`, with one replica or with each \
+                           client kept to one of them";
+            self.error("dpop.replay.store", message);
+        }
+        self.span("dpop.replay.redis.timeout", &replay.redis.timeout, "1ms", "10s");
+        match usize::try_from(replay.capacity) {
+            Ok(capacity) if (1..=MAX_CAPACITY).contains(&replay.capacity) => capacity,
+            Ok(_) | Err(_) => {
+                self.error("dpop.replay.capacity", format!("out of bounds; expected 1 to {MAX_CAPACITY} proofs"));
+                1
+            }
+        }
+    }
+}

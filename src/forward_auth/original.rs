@@ -1,0 +1,213 @@
+//! The request that the asking proxy wants decided: never the sub-request's own method and URL by accident.
+
+use http::header::{AsHeaderName, HOST};
+use http::request::Parts;
+use http::uri::PathAndQuery;
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri};
+
+use crate::target::{Peer, Target, TargetError, Trust};
+
+const X_FORWARDED_METHOD: HeaderName = HeaderName::from_static("x-forwarded-method");
+const X_FORWARDED_URI: HeaderName = HeaderName::from_static("x-forwarded-uri");
+const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
+const X_ORIGINAL_METHOD: HeaderName = HeaderName::from_static("x-original-method");
+const X_ORIGINAL_URL: HeaderName = HeaderName::from_static("x-original-url");
+
+/// The original request's method and target.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Original {
+    /// To the letter.
+    pub(super) method: Method,
+    /// As the client addressed it.
+    pub(super) target: Target,
+}
+
+impl Original {
+    /// From `X-Forwarded-Method`, `-Uri`, `-Proto`, `-Host` (Traefik, Caddy), from `X-Original-Method` and
+    /// `X-Original-URL` (nginx), else from the request line itself (Envoy). `peer` is believed: the caller has checked.
+    ///
+    /// Sources that disagree, and a method without a URL or the reverse, are [`TargetError::Conflicting`]: half of a
+    /// source means that the proxy's configuration is not what somebody thinks it is.
+    pub(super) fn of(parts: &Parts, peer: &Peer, trust: &Trust) -> Result<Self, TargetError> {
+        let headers = &parts.headers;
+        let method = agreed(headers, &[X_FORWARDED_METHOD, X_ORIGINAL_METHOD])?;
+        let original_url = agreed(headers, &[X_ORIGINAL_URL])?.map(Url::of).transpose()?;
+        let forwarded_uri = agreed(headers, &[X_FORWARDED_URI])?;
+        let paths = [forwarded_uri, original_url.as_ref().map(|url| url.path)];
+        let path = one_of(paths.into_iter().flatten())?;
+
+        let (method, uri) = match (method, path) {
+            (None, None) => (parts.method.clone(), parts.uri.clone()),
+            (Some(method), Some(path)) => (
+                Method::from_bytes(method.as_bytes()).map_err(|_| TargetError::Conflicting)?,
+                Uri::from(PathAndQuery::try_from(path).map_err(|_| TargetError::AmbiguousPath)?),
+            ),
+            (Some(_), None) | (None, Some(_)) => return Err(TargetError::Conflicting),
+        };
+        let target = match original_url.and_then(|url| url.origin) {
+            None => Target::of(&uri, headers, peer, trust)?,
+            // One more member of the forwarding lists, whose members have to agree.
+            Some((scheme, authority)) => {
+                let mut headers = headers.clone();
+                append(&mut headers, X_FORWARDED_PROTO, scheme)?;
+                append(&mut headers, X_FORWARDED_HOST, authority)?;
+                headers.remove(HOST);
+                append(&mut headers, HOST, authority)?;
+                Target::of(&uri, &headers, peer, trust)?
+            }
+        };
+        Ok(Self { method, target })
+    }
+}
+
+/// `X-Original-URL`: an absolute URL, or a path alone.
+struct Url<'a> {
+    origin: Option<(&'a str, &'a str)>,
+    path: &'a str,
+}
+
+impl<'a> Url<'a> {
+    fn of(url: &'a str) -> Result<Self, TargetError> {
+        if url.starts_with('/') {
+            return Ok(Self { origin: None, path: url });
+        }
+        let (scheme, rest) = url.split_once("://").ok_or(TargetError::Conflicting)?;
+        let (authority, path) = rest.split_at(rest.find(['/', '?']).unwrap_or(rest.len()));
+        Ok(Self { origin: Some((scheme, authority)), path: if path.is_empty() { "/" } else { path } })
+    }
+}
+
+/// The one value that all of these headers, as often as they come, agree on.
+fn agreed<'a>(headers: &'a HeaderMap, names: &[HeaderName]) -> Result<Option<&'a str>, TargetError> {
+    let values = names.iter().flat_map(|name| values(headers, name));
+    one_of(values.collect::<Result<Vec<_>, _>>()?)
+}
+
+fn values<'a>(headers: &'a HeaderMap, name: impl AsHeaderName) -> impl Iterator<Item = Result<&'a str, TargetError>> {
+    headers.get_all(name).iter().map(|value| value.to_str().map_err(|_| TargetError::Conflicting))
+}
+
+fn one_of<'a>(values: impl IntoIterator<Item = &'a str>) -> Result<Option<&'a str>, TargetError> {
+    let mut values = values.into_iter();
+    let first = values.next();
+    if values.all(|value| Some(value) == first) { Ok(first) } else { Err(TargetError::Conflicting) }
+}
+
+fn append(headers: &mut HeaderMap, name: HeaderName, value: &str) -> Result<(), TargetError> {
+    headers.append(name, HeaderValue::from_str(value).map_err(|_| TargetError::Conflicting)?);
+    Ok(())
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::indexing_slicing)]
+mod tests {
+    use std::net::{IpAddr, Ipv4Addr};
+
+    use http::Request;
+
+    use super::*;
+    use crate::target::Scheme;
+
+    type Row<'a> = (&'a str, &'a [(&'a str, &'a str)], Result<(&'a str, &'a str), TargetError>);
+
+    #[test]
+    fn the_original_request_is_found_or_refused() {
+        const CONFLICT: Result<(&str, &str), TargetError> = Err(TargetError::Conflicting);
+        let rows: &[Row<'_>] = &[
+            (
+                "Traefik, Caddy",
+                &[
+                    ("x-forwarded-method", "POST"),
+                    ("x-forwarded-proto", "https"),
+                    ("x-forwarded-host", "api.example.com"),
+                    ("x-forwarded-uri", "/orders/1?x=1"),
+                ],
+                Ok(("POST", "https://api.example.com/orders/1")),
+            ),
+            (
+                "nginx",
+                &[("x-original-method", "PUT"), ("x-original-url", "https://api.example.com/orders/1?x=1")],
+                Ok(("PUT", "https://api.example.com/orders/1")),
+            ),
+            ("Envoy", &[("host", "api.example.com")], Ok(("GET", "http://api.example.com/auth"))),
+            (
+                "both, agreeing",
+                &[
+                    ("x-original-method", "GET"),
+                    ("x-original-url", "https://api.example.com/a"),
+                    ("x-forwarded-method", "GET"),
+                    ("x-forwarded-proto", "https"),
+                    ("x-forwarded-host", "api.example.com"),
+                    ("x-forwarded-uri", "/a"),
+                ],
+                Ok(("GET", "https://api.example.com/a")),
+            ),
+            (
+                "methods disagree",
+                &[
+                    ("x-original-method", "GET"),
+                    ("x-forwarded-method", "POST"),
+                    ("x-original-url", "https://a.example/a"),
+                ],
+                CONFLICT,
+            ),
+            (
+                "paths disagree",
+                &[("x-original-method", "GET"), ("x-original-url", "https://a.example/a"), ("x-forwarded-uri", "/b")],
+                CONFLICT,
+            ),
+            (
+                "schemes disagree",
+                &[
+                    ("x-original-method", "GET"),
+                    ("x-original-url", "https://a.example/a"),
+                    ("x-forwarded-proto", "http"),
+                ],
+                CONFLICT,
+            ),
+            (
+                "hosts disagree",
+                &[
+                    ("x-original-method", "GET"),
+                    ("x-original-url", "https://a.example/a"),
+                    ("x-forwarded-host", "b.example"),
+                ],
+                CONFLICT,
+            ),
+            (
+                "twice, differing",
+                &[("x-forwarded-method", "GET"), ("x-forwarded-method", "PUT"), ("x-forwarded-uri", "/")],
+                CONFLICT,
+            ),
+            ("method alone", &[("x-forwarded-method", "GET")], CONFLICT),
+            ("URL alone", &[("x-original-url", "https://a.example/a")], CONFLICT),
+            ("no URL", &[("x-original-method", "GET"), ("x-original-url", "orders")], CONFLICT),
+            (
+                "ambiguous",
+                &[("x-original-method", "GET"), ("x-original-url", "https://a.example/a/../b")],
+                Err(TargetError::AmbiguousPath),
+            ),
+        ];
+        let peer = Peer { ip: IpAddr::V4(Ipv4Addr::LOCALHOST), scheme: Scheme::Http, client_certificate: None };
+        let trust = Trust { proxies: vec!["127.0.0.0/8".parse().unwrap()], public_urls: Vec::new() };
+        for (name, headers, expected) in rows {
+            let mut request = Request::get("/auth");
+            if !headers.iter().any(|(name, _)| *name == "host") {
+                request = request.header("host", "gate.internal:9000");
+            }
+            for (name, value) in *headers {
+                request = request.header(*name, *value);
+            }
+            let (parts, ()) = request.body(()).unwrap().into_parts();
+            let found = Original::of(&parts, &peer, &trust);
+            match (&found, expected) {
+                (Ok(found), Ok((method, url))) => {
+                    assert_eq!(found.method.as_str(), *method, "{name}");
+                    assert!(found.target.matches_htu(url), "{name}: {:?}", found.target);
+                }
+                (found, expected) => assert_eq!(found.as_ref().err(), expected.as_ref().err(), "{name}"),
+            }
+        }
+    }
+}

@@ -1,0 +1,110 @@
+//! Which credentials a request carries: exactly one, or a refusal.
+
+use http::HeaderMap;
+use http::header::AUTHORIZATION;
+use percent_encoding::percent_decode_str;
+
+use crate::secret::AccessToken;
+
+use super::Refusal;
+
+/// The one access token of a request, and the scheme it came under.
+#[derive(Debug)]
+pub(super) enum Credentials {
+    /// RFC 9449 section 7.1.
+    Dpop(AccessToken),
+    /// RFC 6750 section 2.1.
+    Bearer(AccessToken),
+}
+
+impl Credentials {
+    /// Reads `Authorization`. A token in the query is never taken (RFC 9700 section 4.3.2), but beside another one it
+    /// makes the request ambiguous.
+    pub(super) fn of(headers: &HeaderMap, query: Option<&str>) -> Result<Self, Refusal> {
+        let mut values = headers.get_all(AUTHORIZATION).iter();
+        let value = values.next().ok_or(Refusal::MissingToken)?;
+        if values.next().is_some() || query.is_some_and(has_access_token) {
+            return Err(Refusal::MultipleCredentials);
+        }
+        let value = value.to_str().map_err(|_| Refusal::MalformedToken)?;
+        let (scheme, token) = value.split_once(' ').unwrap_or((value, ""));
+        // RFC 9110 section 11.1: the scheme is compared without case.
+        let credentials = if scheme.eq_ignore_ascii_case("DPoP") {
+            Self::Dpop
+        } else if scheme.eq_ignore_ascii_case("Bearer") {
+            Self::Bearer
+        } else {
+            // Another scheme is no access token at all.
+            return Err(Refusal::MissingToken);
+        };
+        let token = token.trim_matches(' ');
+        if token.contains(',') {
+            // Two headers that a proxy on the way has joined.
+            return Err(Refusal::MultipleCredentials);
+        }
+        if !is_token68(token) {
+            return Err(Refusal::MalformedToken);
+        }
+        Ok(credentials(AccessToken::new(token)))
+    }
+}
+
+/// RFC 9110 section 11.2: letters, digits, `-._~+/`, then any number of `=`.
+fn is_token68(token: &str) -> bool {
+    let body = token.trim_end_matches('=');
+    !body.is_empty() && body.bytes().all(|b| b.is_ascii_alphanumeric() || b"-._~+/".contains(&b))
+}
+
+fn has_access_token(query: &str) -> bool {
+    query.split('&').any(|pair| {
+        let name = pair.split('=').next().unwrap_or_default();
+        percent_decode_str(name).eq(*b"access_token")
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use http::HeaderValue;
+
+    #[test]
+    fn exactly_one_token_is_taken() {
+        type Row<'a> = (&'a [&'a str], Option<&'a str>, Result<(&'a str, &'a str), Refusal>);
+        let rows: &[Row<'_>] = &[
+            (&[], None, Err(Refusal::MissingToken)),
+            (&[], Some("access_token=a"), Err(Refusal::MissingToken)),
+            (&["Basic YTpi"], None, Err(Refusal::MissingToken)),
+            (&[""], None, Err(Refusal::MissingToken)),
+            (&["DPoP a", "DPoP a"], None, Err(Refusal::MultipleCredentials)),
+            (&["DPoP a", "Basic YTpi"], None, Err(Refusal::MultipleCredentials)),
+            (&["DPoP a, DPoP b"], None, Err(Refusal::MultipleCredentials)),
+            (&["DPoP a"], Some("x=1&access_token=a"), Err(Refusal::MultipleCredentials)),
+            (&["DPoP a"], Some("access%5Ftoken"), Err(Refusal::MultipleCredentials)),
+            (&["DPoP a"], Some("access_tokens=a"), Ok(("dpop", "a"))),
+            (&["DPoP"], None, Err(Refusal::MalformedToken)),
+            (&["DPoP "], None, Err(Refusal::MalformedToken)),
+            (&["DPoP a b"], None, Err(Refusal::MalformedToken)),
+            (&["DPoP =="], None, Err(Refusal::MalformedToken)),
+            (&["DPoP a=b"], None, Err(Refusal::MalformedToken)),
+            (&["DPoP a\u{e9}"], None, Err(Refusal::MalformedToken)),
+            (&["DPoP\ta"], None, Err(Refusal::MissingToken)),
+            (&["dpop   aZ0-._~+/=="], None, Ok(("dpop", "aZ0-._~+/=="))),
+            (&["bEARER a.b.c"], None, Ok(("bearer", "a.b.c"))),
+        ];
+        for (values, query, expected) in rows {
+            let mut headers = HeaderMap::new();
+            for value in *values {
+                if let Ok(value) = HeaderValue::from_bytes(value.as_bytes()) {
+                    headers.append(AUTHORIZATION, value);
+                }
+            }
+            let found = Credentials::of(&headers, *query);
+            let found = match &found {
+                Ok(Credentials::Dpop(token)) => Ok(("dpop", token.reveal())),
+                Ok(Credentials::Bearer(token)) => Ok(("bearer", token.reveal())),
+                Err(refusal) => Err(*refusal),
+            };
+            assert_eq!(found, *expected, "{values:?} {query:?}");
+        }
+    }
+}

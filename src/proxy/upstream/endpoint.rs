@@ -1,0 +1,304 @@
+//! One endpoint: its connections, its health, and one request's way over it.
+
+use std::error::Error;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use http::header::{HOST, USER_AGENT};
+use http::uri::{Authority, Scheme};
+use http::{HeaderValue, Method, Request, Response, StatusCode};
+use hyper::body::Incoming;
+use tokio::time::Instant;
+
+use super::body::{Progress, ResponseBody, Upload};
+use super::connect::{Connector, Wish};
+use super::health::{Active, Ejection};
+use super::outbound::{self, Address, Upgrade};
+use super::pool::{Lease, Pool, Sent};
+use super::{Endpoint, EndpointStatus, HealthCheck, Protocol, UpstreamError, UpstreamOptions};
+
+/// The longest that a health check may take.
+const MAX_CHECK: Duration = Duration::from_secs(5);
+
+/// An endpoint in use.
+#[derive(Debug)]
+pub(super) struct Backend {
+    url: String,
+    address: Address,
+    protocol: Protocol,
+    secure: bool,
+    timeout: Duration,
+    pool: Arc<Pool>,
+    requests: AtomicUsize,
+    pub(super) ejection: Ejection,
+    pub(super) active: Active,
+}
+
+/// How one try ended without a response.
+pub(super) enum Failure {
+    /// Nothing of the request has left, so that another endpoint may have it.
+    Unsent(Request<Upload>, UpstreamError),
+    /// It may have been acted upon.
+    Sent(UpstreamError),
+}
+
+impl Backend {
+    pub(super) fn new(endpoint: &Endpoint, options: &UpstreamOptions) -> Arc<Self> {
+        let (scheme, authority, url) = match endpoint {
+            Endpoint::Http(authority) => (Scheme::HTTP, authority.clone(), format!("http://{authority}")),
+            Endpoint::Https(authority) => (Scheme::HTTPS, authority.clone(), format!("https://{authority}")),
+            Endpoint::Unix(path) => {
+                (Scheme::HTTP, Authority::from_static("localhost"), format!("unix:{}", path.display()))
+            }
+        };
+        let host = HeaderValue::try_from(authority.as_str()).unwrap_or(HeaderValue::from_static("localhost"));
+        Arc::new(Self {
+            url,
+            secure: scheme == Scheme::HTTPS,
+            address: Address { scheme, authority, host, preserve_host: options.preserve_host },
+            protocol: options.protocol,
+            timeout: options.timeout,
+            pool: Pool::new(Connector::new(endpoint, options)),
+            requests: AtomicUsize::new(0),
+            ejection: Ejection::new(),
+            active: Active::new(),
+        })
+    }
+
+    pub(super) fn in_flight(&self) -> usize {
+        self.requests.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn status(&self) -> EndpointStatus {
+        EndpointStatus {
+            url: self.url.clone(),
+            healthy: self.active.healthy() && !self.ejection.active(),
+            in_flight: self.in_flight(),
+        }
+    }
+
+    /// Sends a request here, over a connection that is there or a new one.
+    pub(super) async fn exchange(
+        self: &Arc<Self>,
+        mut request: Request<Upload>,
+        upgrade: Upgrade,
+    ) -> Result<Response<ResponseBody>, Failure> {
+        let in_flight = InFlight::new(self);
+        let wish = self.wish(&request, upgrade);
+        // Ends, since each turn uses up a pooled connection and a new one is tried once.
+        loop {
+            let mut lease = match self.pool.checkout(wish).await {
+                Ok(lease) => lease,
+                Err(error) => {
+                    self.failed(&error);
+                    return Err(Failure::Unsent(request, UpstreamError::Connect));
+                }
+            };
+            match (lease.is_http2(), upgrade) {
+                (false, _) => outbound::for_http1(&mut request, &self.address),
+                (true, Upgrade::No) => outbound::for_http2(&mut request, &self.address),
+                (true, Upgrade::WebSocket) if lease.takes_extended_connect().await => {
+                    outbound::for_websocket_over_http2(&mut request, &self.address);
+                }
+                // HTTP/2 has no other form of it (RFC 9113 section 8.6).
+                (true, Upgrade::WebSocket | Upgrade::Other) => return Err(Failure::Sent(UpstreamError::Protocol)),
+            }
+            match self.send(&mut lease, request).await {
+                Ok(response) => {
+                    self.ejection.succeeded();
+                    return Ok(finish(response, lease, in_flight));
+                }
+                Err(Failure::Unsent(unsent, error)) => {
+                    let reused = lease.reused;
+                    lease.retire();
+                    if !reused {
+                        self.failed(&error);
+                        return Err(Failure::Unsent(unsent, error));
+                    }
+                    request = unsent;
+                }
+                Err(Failure::Sent(error)) => {
+                    if error == UpstreamError::Reset {
+                        self.failed(&error);
+                    }
+                    return Err(Failure::Sent(error));
+                }
+            }
+        }
+    }
+
+    #[cfg(test)]
+    pub(super) fn idle_and_open(&self) -> usize {
+        self.pool.idle_and_open()
+    }
+
+    fn wish(&self, request: &Request<Upload>, upgrade: Upgrade) -> Wish {
+        match self.protocol {
+            Protocol::Http1 => Wish::Http1,
+            Protocol::Http2 => Wish::Http2,
+            Protocol::Auto if upgrade != Upgrade::No => Wish::Http1,
+            Protocol::Auto if self.secure => Wish::Negotiate,
+            Protocol::Auto if outbound::is_grpc(request.headers()) => Wish::Http2,
+            Protocol::Auto => Wish::Http1,
+        }
+    }
+
+    async fn send(&self, lease: &mut Lease, request: Request<Upload>) -> Result<Response<Incoming>, Failure> {
+        let progress = request.body().progress();
+        // What has no body can be sent again where an HTTP/2 peer says that it did not process it.
+        let repeatable = lease.is_http2() && progress.is_none() && request.method() != Method::CONNECT;
+        let spare = repeatable.then(|| outbound::copy_head(&request));
+        let sent = match await_head(lease.send(request), self.timeout, progress.as_deref()).await {
+            Some(Some(sent)) => sent,
+            Some(None) => return Err(Failure::Sent(UpstreamError::Reset)),
+            None => return Err(Failure::Sent(UpstreamError::Timeout)),
+        };
+        let mut unsent = match sent {
+            Ok(response) => return Ok(response),
+            Err(unsent) => unsent,
+        };
+        // hyper hands back what it has not begun to write, and nothing else.
+        if let Some(request) = unsent.take_message() {
+            return Err(Failure::Unsent(request, UpstreamError::Reset));
+        }
+        let error = unsent.into_error();
+        tracing::debug!(endpoint = %self.url, error = %Chain(&error), "request failed");
+        if let Some(head) = spare
+            && was_not_processed(&error)
+        {
+            return Err(Failure::Unsent(head.map(|()| Upload::empty()), UpstreamError::Reset));
+        }
+        if progress.is_some_and(|progress| progress.failed()) {
+            return Err(Failure::Sent(UpstreamError::RequestBody));
+        }
+        Err(Failure::Sent(classify(&error)))
+    }
+
+    fn failed(&self, error: &(dyn Error + 'static)) {
+        tracing::debug!(endpoint = %self.url, error = %Chain(error), "endpoint failed");
+        if let Some(length) = self.ejection.failed() {
+            tracing::warn!(endpoint = %self.url, error = %Chain(error), seconds = length.as_secs(), "endpoint ejected");
+        }
+    }
+
+    /// Checks at once and then every interval, for ever.
+    pub(super) async fn watch(self: Arc<Self>, check: HealthCheck) {
+        let mut turns = tokio::time::interval(check.interval.max(Duration::from_millis(1)));
+        turns.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            turns.tick().await;
+            let limit = check.interval.min(MAX_CHECK);
+            let good = matches!(tokio::time::timeout(limit, self.check(&check.path)).await, Ok(Some(status))
+                if status.is_success() || status.is_redirection());
+            if self.active.checked(good) {
+                tracing::warn!(endpoint = %self.url, healthy = good, "endpoint's health changed");
+            }
+        }
+    }
+
+    /// One GET over a connection of its own, so that a full or stale pool does not look like a sick endpoint.
+    async fn check(self: &Arc<Self>, path: &str) -> Option<StatusCode> {
+        let mut request = Request::get(path)
+            .header(HOST, &self.address.host)
+            .header(USER_AGENT, "dpop-gate")
+            .body(Upload::empty())
+            .ok()?;
+        let mut lease = self.pool.open_private(self.wish(&request, Upgrade::No)).await.ok()?;
+        if lease.is_http2() {
+            outbound::for_http2(&mut request, &self.address);
+        } else {
+            outbound::for_http1(&mut request, &self.address);
+        }
+        Some(lease.send(request).await?.ok()?.status())
+    }
+}
+
+/// Counts a request as in flight while it lives.
+#[derive(Debug)]
+pub(super) struct InFlight(Arc<Backend>);
+
+impl InFlight {
+    fn new(backend: &Arc<Backend>) -> Self {
+        backend.requests.fetch_add(1, Ordering::Relaxed);
+        Self(Arc::clone(backend))
+    }
+}
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        self.0.requests.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+fn finish(response: Response<Incoming>, mut lease: Lease, in_flight: InFlight) -> Response<ResponseBody> {
+    if response.status() == StatusCode::SWITCHING_PROTOCOLS {
+        return response.map(ResponseBody::upgraded);
+    }
+    lease.note_keep_alive(response.headers());
+    response.map(|body| ResponseBody::new(body, lease, in_flight))
+}
+
+/// Waits for the head for `timeout`, counted anew from each piece of the request body, and not while the client is
+/// the one to send the next: neither a slow upload nor a long one is the upstream's fault. `None` when over.
+pub(super) async fn await_head(
+    sent: impl Future<Output = Option<Sent>>,
+    timeout: Duration,
+    progress: Option<&Progress>,
+) -> Option<Option<Sent>> {
+    let mut sent = std::pin::pin!(sent);
+    let mut sleep = std::pin::pin!(tokio::time::sleep(timeout));
+    loop {
+        tokio::select! {
+            biased;
+            sent = &mut sent => return Some(sent),
+            () = &mut sleep => {
+                let now = Instant::now();
+                let deadline = progress?.deadline(timeout, now);
+                if deadline <= now {
+                    return None;
+                }
+                sleep.as_mut().reset(deadline);
+            }
+        }
+    }
+}
+
+/// The HTTP/2 peer says that it did not act on the request (RFC 9113 section 8.7): a stream refused, or one above the
+/// last that its GOAWAY names.
+fn was_not_processed(error: &hyper::Error) -> bool {
+    http2_error(error).is_some_and(|error| {
+        error.is_remote()
+            && (error.is_go_away() || error.is_reset() && error.reason() == Some(h2::Reason::REFUSED_STREAM))
+    })
+}
+
+fn classify(error: &hyper::Error) -> UpstreamError {
+    if error.is_parse() {
+        return UpstreamError::Protocol;
+    }
+    match http2_error(error) {
+        // What our side of HTTP/2 objects to; the peer's own resets are resets.
+        Some(error) if !error.is_io() && !error.is_remote() => UpstreamError::Protocol,
+        Some(_) | None => UpstreamError::Reset,
+    }
+}
+
+fn http2_error(error: &hyper::Error) -> Option<&h2::Error> {
+    error.source()?.downcast_ref()
+}
+
+/// An error with its causes, for the log.
+struct Chain<'a>(&'a (dyn Error + 'static));
+
+impl std::fmt::Display for Chain<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}", self.0)?;
+        let mut cause = self.0.source();
+        while let Some(error) = cause {
+            write!(f, ": {error}")?;
+            cause = error.source();
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,290 @@
+//! What a connection is doing, seen from its bytes and its requests: so that each wait has its own limit.
+//!
+//! hyper's own `header_read_timeout` also runs between requests, so it cannot tell a slow head from an idle
+//! connection. Here the clock of a head starts with its first byte.
+
+use std::io::{self, IoSlice};
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use http_body::{Body, Frame, SizeHint};
+use prometheus::IntGauge;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::sync::{OwnedSemaphorePermit, watch};
+use tokio::time::Instant;
+
+use super::{Limits, listener::Stage};
+
+/// How long what a client still sends is read and thrown away after the last response, so that its kernel does not
+/// throw the response away: RFC 9112 section 9.6 on closing in stages.
+const LINGER: Duration = Duration::from_secs(5);
+/// Enough of the HTTP/2 preface (RFC 9113 section 3.4) to know it: no HTTP/1 method is `PRI`.
+const PREFACE: &[u8] = b"PRI ";
+
+/// Shared by a connection's socket, its requests and its driver.
+#[derive(Debug)]
+pub(super) struct Activity(Mutex<State>);
+
+#[derive(Debug)]
+struct State {
+    phase: Phase,
+    in_flight: usize,
+    /// Bytes of the preface seen; `None` once it is decided.
+    preface: Option<usize>,
+    http2: bool,
+    /// The client takes no bytes since then.
+    stalled: Option<Instant>,
+    /// The last request had a body, of which some may be unread.
+    linger: bool,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Phase {
+    /// Bytes of a request head are coming since then; also before the first request.
+    Head(Instant),
+    /// No request in flight since then.
+    Idle(Instant),
+    /// A request is in flight.
+    Busy,
+    /// All is written; the client is given time to read it.
+    Lingering(Instant),
+}
+
+/// What to do with a connection whose time is up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Cut {
+    /// Close it in the protocol's own way.
+    Graceful,
+    /// Drop it.
+    Hard,
+}
+
+impl Activity {
+    pub(super) fn new() -> Arc<Self> {
+        Arc::new(Self(Mutex::new(State {
+            phase: Phase::Head(Instant::now()),
+            in_flight: 0,
+            preface: Some(0),
+            http2: false,
+            stalled: None,
+            linger: false,
+        })))
+    }
+
+    /// A request begins; it is in flight until the guard is dropped.
+    pub(super) fn begin(self: &Arc<Self>, has_body: bool) -> InFlight {
+        let mut state = self.lock();
+        state.in_flight += 1;
+        state.phase = Phase::Busy;
+        state.linger = has_body && !state.http2;
+        InFlight(Arc::clone(self))
+    }
+
+    /// No lingering: for tunnels, and where the gate itself ends the connection.
+    pub(super) fn forbid_linger(&self) {
+        self.lock().linger = false;
+    }
+
+    /// When the connection's time is up, and what then; `None` while nothing is being waited for.
+    /// `closing`: it was asked to close before.
+    pub(super) fn deadline(&self, limits: &Limits, closing: bool) -> Option<(Instant, Cut)> {
+        let state = self.lock();
+        if let Some(since) = state.stalled {
+            return Some((since + limits.idle_timeout, Cut::Hard));
+        }
+        match state.phase {
+            Phase::Busy => None,
+            Phase::Lingering(since) => Some((since + LINGER, Cut::Hard)),
+            Phase::Head(since) => Some((since + limits.header_timeout, Cut::Hard)),
+            Phase::Idle(since) if !closing => Some((since + limits.idle_timeout, Cut::Graceful)),
+            // HTTP/2 ends by itself after GOAWAY, but not before a tunnel (RFC 8441) on it does: unseen here.
+            Phase::Idle(_) if state.http2 => None,
+            Phase::Idle(since) => Some((since + limits.idle_timeout + limits.header_timeout, Cut::Hard)),
+        }
+    }
+
+    fn received(&self, bytes: &[u8]) {
+        let mut state = self.lock();
+        if let Some(seen) = state.preface {
+            let rest = PREFACE.get(seen..).unwrap_or_default();
+            let compared = rest.len().min(bytes.len());
+            state.preface = match (rest.get(..compared) == bytes.get(..compared), compared == rest.len()) {
+                (true, true) => {
+                    state.http2 = true;
+                    state.phase = Phase::Idle(Instant::now());
+                    None
+                }
+                (true, false) => Some(seen + compared),
+                (false, _) => None,
+            };
+        }
+        // In HTTP/2 a ping is no request head; one that stays idle beneath its pings is closed for being idle.
+        if let (Phase::Idle(_), false) = (state.phase, state.http2) {
+            state.phase = Phase::Head(Instant::now());
+        }
+    }
+
+    fn ended(&self) {
+        let mut state = self.lock();
+        state.in_flight = state.in_flight.saturating_sub(1);
+        if let (0, Phase::Busy) = (state.in_flight, state.phase) {
+            state.phase = Phase::Idle(Instant::now());
+        }
+    }
+
+    fn stalled(&self, stalled: bool) {
+        self.lock().stalled = stalled.then(Instant::now);
+    }
+
+    fn start_lingering(&self) -> bool {
+        let mut state = self.lock();
+        if state.linger {
+            state.phase = Phase::Lingering(Instant::now());
+        }
+        state.linger
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // Every change is one assignment: a poisoned lock is still good.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A request in flight.
+#[derive(Debug)]
+pub(super) struct InFlight(Arc<Activity>);
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        self.0.ended();
+    }
+}
+
+pin_project_lite::pin_project! {
+    /// A response body; its request is in flight until it is sent.
+    pub(super) struct Counted<B> {
+        #[pin]
+        pub(super) body: B,
+        pub(super) in_flight: InFlight,
+    }
+}
+
+impl<B: Body> Body for Counted<B> {
+    type Data = B::Data;
+    type Error = B::Error;
+
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<B::Data>, B::Error>>> {
+        self.project().body.poll_frame(cx)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+/// What an open connection holds on to, from accept to its last byte, upgrades included.
+#[derive(Debug)]
+pub(super) struct Open {
+    _permit: OwnedSemaphorePermit,
+    gauge: IntGauge,
+    pub(super) stage: watch::Receiver<Stage>,
+}
+
+impl Open {
+    pub(super) fn new(permit: OwnedSemaphorePermit, gauge: IntGauge, stage: watch::Receiver<Stage>) -> Self {
+        gauge.inc();
+        Self { _permit: permit, gauge, stage }
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.gauge.dec();
+    }
+}
+
+/// A socket that tells its [`Activity`] what passes.
+#[derive(Debug)]
+pub(super) struct Watched<IO> {
+    io: IO,
+    activity: Arc<Activity>,
+    stalled: bool,
+    lingering: bool,
+    _open: Open,
+}
+
+impl<IO> Watched<IO> {
+    pub(super) fn new(io: IO, activity: Arc<Activity>, open: Open) -> Self {
+        Self { io, activity, stalled: false, lingering: false, _open: open }
+    }
+
+    fn wrote<T>(&mut self, result: Poll<T>) -> Poll<T> {
+        if result.is_pending() != self.stalled {
+            self.stalled = result.is_pending();
+            self.activity.stalled(self.stalled);
+        }
+        result
+    }
+}
+
+impl<IO: AsyncRead + Unpin> AsyncRead for Watched<IO> {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let before = buf.filled().len();
+        let result = Pin::new(&mut self.io).poll_read(cx, buf);
+        match buf.filled().get(before..) {
+            Some(bytes) if !bytes.is_empty() => self.activity.received(bytes),
+            _ => {}
+        }
+        result
+    }
+}
+
+impl<IO: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Watched<IO> {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        let result = Pin::new(&mut self.io).poll_write(cx, buf);
+        self.wrote(result)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let result = Pin::new(&mut self.io).poll_write_vectored(cx, bufs);
+        self.wrote(result)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.io.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let result = Pin::new(&mut self.io).poll_flush(cx);
+        self.wrote(result)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if !self.lingering {
+            let result = Pin::new(&mut self.io).poll_shutdown(cx);
+            ready!(self.wrote(result))?;
+            self.lingering = self.activity.start_lingering();
+            if !self.lingering {
+                return Poll::Ready(Ok(()));
+            }
+        }
+        loop {
+            let mut space = [0; 4096];
+            let mut buf = ReadBuf::new(&mut space);
+            match ready!(Pin::new(&mut self.io).poll_read(cx, &mut buf)) {
+                Ok(()) if !buf.filled().is_empty() => {}
+                Ok(()) | Err(_) => return Poll::Ready(Ok(())),
+            }
+        }
+    }
+}

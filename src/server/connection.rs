@@ -1,0 +1,190 @@
+//! One connection, from TLS to its end.
+
+use std::convert::Infallible;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::{Method, Request, Response, StatusCode};
+use hyper::body::{Body as _, Incoming};
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn::auto;
+use sha2::{Digest, Sha256};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::time::{Instant, sleep, timeout};
+use tokio_rustls::TlsAcceptor;
+use tracing::debug;
+
+use crate::target::{Peer, Scheme};
+
+use super::activity::{Activity, Counted, Cut, InFlight, Open, Watched};
+use super::framing::Framed;
+use super::listener::{Service, Stage};
+use super::socket::Accepted;
+use super::{Handler, Limits};
+
+/// Smallest buffer that hyper reads a head into, in bytes.
+const MIN_HEADER_BYTES: usize = 8192;
+/// Requests at once on one HTTP/2 connection, as nginx has it.
+const STREAMS: u32 = 128;
+/// Unread upload in memory, in bytes: a stream of HTTP/2, and a connection.
+const STREAM_WINDOW: u32 = 256 * 1024;
+const CONNECTION_WINDOW: u32 = 1024 * 1024;
+/// Unsent download in memory, in bytes, a stream of HTTP/2.
+const SEND_BUFFER: usize = 64 * 1024;
+/// An HTTP/2 client that is gone without a word is noticed by a ping.
+const PING_INTERVAL: Duration = Duration::from_secs(30);
+const PING_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// The limits, and hyper set up by them.
+#[derive(Debug)]
+pub(super) struct Settings {
+    pub(super) limits: Limits,
+    http: auto::Builder<TokioExecutor>,
+}
+
+impl Settings {
+    pub(super) fn new(limits: Limits) -> Self {
+        let mut http = auto::Builder::new(TokioExecutor::new());
+        http.http1()
+            .timer(TokioTimer::new())
+            // `Activity` times heads: this one cannot tell them from an idle connection.
+            .header_read_timeout(None)
+            // Above it, hyper answers 431 by itself.
+            .max_buf_size(limits.header_bytes.max(MIN_HEADER_BYTES))
+            .half_close(false)
+            .keep_alive(true);
+        http.http2()
+            .timer(TokioTimer::new())
+            .max_header_list_size(u32::try_from(limits.header_bytes).unwrap_or(u32::MAX))
+            .max_concurrent_streams(STREAMS)
+            .initial_stream_window_size(STREAM_WINDOW)
+            .initial_connection_window_size(CONNECTION_WINDOW)
+            .max_send_buf_size(SEND_BUFFER)
+            .keep_alive_interval(PING_INTERVAL)
+            .keep_alive_timeout(PING_TIMEOUT)
+            // RFC 8441: WebSocket over HTTP/2.
+            .enable_connect_protocol();
+        Self { limits, http }
+    }
+}
+
+/// Serves an accepted connection to its end.
+pub(super) async fn serve<H: Handler>(
+    accepted: Accepted,
+    open: Open,
+    service: Arc<Service<H>>,
+    settings: Arc<Settings>,
+) {
+    let ip = accepted.ip();
+    let peer = Peer { ip, scheme: Scheme::Http, client_certificate: None };
+    match accepted {
+        Accepted::Tcp(io, _) => secure(io, open, peer, service, settings).await,
+        Accepted::Unix(io) => secure(io, open, peer, service, settings).await,
+    }
+}
+
+async fn secure<IO, H>(io: IO, mut open: Open, peer: Peer, service: Arc<Service<H>>, settings: Arc<Settings>)
+where
+    IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    H: Handler,
+{
+    let Some(tls) = &service.tls else {
+        return drive(io, open, peer, &service.handler, &settings).await;
+    };
+    let handshake = timeout(settings.limits.header_timeout, TlsAcceptor::from(tls.current()).accept(io));
+    let result = tokio::select! {
+        result = handshake => result,
+        _ = open.stage.wait_for(|stage| *stage == Stage::Ended) => return,
+    };
+    match result {
+        Ok(Ok(io)) => {
+            let leaf = io.get_ref().1.peer_certificates().and_then(|chain| chain.first());
+            let client_certificate = leaf.map(|leaf| Sha256::digest(leaf).into());
+            let peer = Peer { scheme: Scheme::Https, client_certificate, ..peer };
+            drive(io, open, peer, &service.handler, &settings).await;
+        }
+        Ok(Err(error)) => debug!(client_addr = %peer.ip, %error, "TLS handshake failed"),
+        Err(_elapsed) => debug!(client_addr = %peer.ip, "TLS handshake timed out"),
+    }
+}
+
+async fn drive<IO, H>(io: IO, open: Open, peer: Peer, handler: &Arc<H>, settings: &Settings)
+where
+    IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    H: Handler,
+{
+    let limits = &settings.limits;
+    let client_addr = peer.ip;
+    let activity = Activity::new();
+    let mut stage = open.stage.clone();
+    let io = TokioIo::new(Watched::new(Framed::new(io), Arc::clone(&activity), open));
+    let service = {
+        let (activity, handler, peer) = (Arc::clone(&activity), Arc::clone(handler), Arc::new(peer));
+        service_fn(move |request: Request<Incoming>| {
+            let in_flight = activity.begin(!request.body().is_end_stream());
+            answer(Arc::clone(&handler), request, Arc::clone(&peer), Arc::clone(&activity), in_flight)
+        })
+    };
+    let mut connection = pin!(settings.http.serve_connection_with_upgrades(io, service));
+
+    // No wait that begins from now on can end sooner than this, so looking that often misses no deadline.
+    let step = limits.header_timeout.min(limits.idle_timeout);
+    let mut timer = pin!(sleep(step));
+    let mut closing = *stage.borrow_and_update() != Stage::Serving;
+    if closing {
+        connection.as_mut().graceful_shutdown();
+    }
+    loop {
+        tokio::select! {
+            result = connection.as_mut() => {
+                if let Err(error) = result {
+                    debug!(%client_addr, %error, "connection ended");
+                }
+                return;
+            }
+            changed = stage.changed() => {
+                if changed.is_err() || *stage.borrow() == Stage::Ended {
+                    return;
+                }
+                closing = true;
+                activity.forbid_linger();
+                connection.as_mut().graceful_shutdown();
+            }
+            () = timer.as_mut() => {
+                let now = Instant::now();
+                let deadline = activity.deadline(limits, closing);
+                match deadline {
+                    Some((at, Cut::Hard)) if at <= now => {
+                        debug!(%client_addr, "connection timed out");
+                        return;
+                    }
+                    Some((at, Cut::Graceful)) if at <= now => {
+                        closing = true;
+                        activity.forbid_linger();
+                        connection.as_mut().graceful_shutdown();
+                    }
+                    Some(_) | None => {}
+                }
+                let next = deadline.map(|(at, _)| at).filter(|at| *at > now);
+                timer.as_mut().reset(next.map_or(now + step, |at| at.min(now + step)));
+            }
+        }
+    }
+}
+
+async fn answer<H: Handler>(
+    handler: Arc<H>,
+    request: Request<Incoming>,
+    peer: Arc<Peer>,
+    activity: Arc<Activity>,
+    in_flight: InFlight,
+) -> Result<Response<Counted<H::Body>>, Infallible> {
+    let connect = request.method() == Method::CONNECT;
+    let response = handler.handle(request, &peer).await;
+    if response.status() == StatusCode::SWITCHING_PROTOCOLS || connect {
+        activity.forbid_linger();
+    }
+    Ok(response.map(|body| Counted { body, in_flight }))
+}

@@ -1,0 +1,118 @@
+//! Listening sockets.
+
+use std::io;
+use std::net::{IpAddr, Ipv4Addr};
+use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _};
+use std::path::{Path, PathBuf};
+
+use socket2::{Domain, Protocol, SockRef, Type};
+use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
+
+use super::ListenAddress;
+
+/// Connections that the kernel keeps for us while all permits are taken.
+const BACKLOG: i32 = 1024;
+/// A peer that is gone without a word is noticed after this long, and a few probes.
+const KEEPALIVE: std::time::Duration = std::time::Duration::from_secs(60);
+
+/// A socket that is bound and listens; nothing is accepted yet.
+#[derive(Debug)]
+pub struct Socket {
+    bound: Bound,
+    address: ListenAddress,
+}
+
+/// An accepted connection.
+pub(super) enum Accepted {
+    Tcp(TcpStream, IpAddr),
+    Unix(UnixStream),
+}
+
+impl Accepted {
+    /// The other end; loopback for a Unix socket, which has no address.
+    pub(super) fn ip(&self) -> IpAddr {
+        match self {
+            Self::Tcp(_, ip) => *ip,
+            Self::Unix(_) => IpAddr::V4(Ipv4Addr::LOCALHOST),
+        }
+    }
+}
+
+impl Socket {
+    /// Binds and listens. A Unix socket's file that nobody listens on any more is replaced.
+    pub fn bind(address: &ListenAddress) -> io::Result<Self> {
+        let bound = match address {
+            ListenAddress::Tcp(address) => Bound::Tcp(bind_tcp(*address)?),
+            ListenAddress::Unix(path) => Bound::Unix(bind_unix(path)?),
+        };
+        let address = match &bound {
+            Bound::Tcp(listener) => ListenAddress::Tcp(listener.local_addr()?),
+            Bound::Unix(_) => address.clone(),
+        };
+        Ok(Self { bound, address })
+    }
+
+    /// The address that was bound: with the port that was free.
+    pub fn address(&self) -> &ListenAddress {
+        &self.address
+    }
+
+    /// Waits for a connection.
+    pub(super) async fn accept(&self) -> io::Result<Accepted> {
+        match &self.bound {
+            Bound::Tcp(listener) => {
+                let (stream, peer) = listener.accept().await?;
+                // Neither is worth a refusal: a client that has gone already is noticed when it is read from.
+                let _ = stream.set_nodelay(true);
+                let _ = SockRef::from(&stream).set_tcp_keepalive(&socket2::TcpKeepalive::new().with_time(KEEPALIVE));
+                // A v4 client at a dual-stack listener is the v4 address that `trusted_proxies` names.
+                Ok(Accepted::Tcp(stream, peer.ip().to_canonical()))
+            }
+            Bound::Unix(socket) => socket.listener.accept().await.map(|(stream, _)| Accepted::Unix(stream)),
+        }
+    }
+}
+
+fn bind_tcp(address: std::net::SocketAddr) -> io::Result<TcpListener> {
+    let socket = socket2::Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    socket.set_reuse_address(true)?;
+    socket.set_nonblocking(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
+    TcpListener::from_std(socket.into())
+}
+
+fn bind_unix(path: &Path) -> io::Result<UnixSocket> {
+    if let Ok(found) = std::fs::symlink_metadata(path) {
+        let in_use = !found.file_type().is_socket() || std::os::unix::net::UnixStream::connect(path).is_ok();
+        if in_use {
+            return Err(io::Error::from(io::ErrorKind::AddrInUse));
+        }
+        std::fs::remove_file(path)?;
+    }
+    let listener = UnixListener::bind(path)?;
+    let inode = std::fs::symlink_metadata(path)?.ino();
+    Ok(UnixSocket { listener, path: path.to_owned(), inode })
+}
+
+#[derive(Debug)]
+enum Bound {
+    Tcp(TcpListener),
+    Unix(UnixSocket),
+}
+
+#[derive(Debug)]
+struct UnixSocket {
+    listener: UnixListener,
+    path: PathBuf,
+    inode: u64,
+}
+
+impl Drop for UnixSocket {
+    fn drop(&mut self) {
+        // Only our own file: another process may have put its socket there since.
+        if std::fs::symlink_metadata(&self.path).is_ok_and(|found| found.ino() == self.inode) {
+            let _ = std::fs::remove_file(&self.path);
+        }
+    }
+}
