@@ -84,10 +84,8 @@ impl Doors {
     }
 
     pub(super) fn listening(&self) -> Vec<Listening> {
-        let listening = |door: &OpenDoor| Listening {
-            door: door.purpose.kind.as_str(),
-            address: door.listener.address().clone(),
-        };
+        let listening =
+            |door: &OpenDoor| Listening { door: door.purpose.kind.as_str(), address: door.listener.address().clone() };
         self.open.iter().map(listening).collect()
     }
 

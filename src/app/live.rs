@@ -27,6 +27,8 @@ pub(super) struct Context<'a> {
     pub(super) started: Timestamp,
     pub(super) nonce_secret: &'a Secret,
     pub(super) replay: &'a Arc<ReplayStore>,
+    /// What issuers are reached with.
+    pub(super) issuer_tls: &'a Arc<rustls::ClientConfig>,
     /// Of the configuration before: issuers that did not change keep their keys.
     pub(super) old: Option<&'a Issuers>,
 }
@@ -51,8 +53,9 @@ pub(super) fn build(config: Config, context: &Context<'_>) -> Parts {
     let issuers = Arc::new(Issuers::new(
         config.issuers,
         Bounds::default(),
-        context.clock.clone(),
+        context.clock,
         Arc::clone(metrics),
+        context.issuer_tls,
         context.old,
     ));
     let upstreams: HashMap<Arc<str>, Arc<Upstream>> = config
@@ -130,8 +133,11 @@ fn identity(options: IdentityConfig) -> IdentityOptions {
     IdentityOptions {
         headers: options.headers,
         forward_token: options.forward_token,
-        assertion: options
-            .assertion
-            .map(|(header, key, audience, lifetime)| AssertionOptions { header, key, audience, lifetime }),
+        assertion: options.assertion.map(|(header, key, audience, lifetime)| AssertionOptions {
+            header,
+            key,
+            audience,
+            lifetime,
+        }),
     }
 }

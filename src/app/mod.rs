@@ -23,7 +23,7 @@ use crate::metrics::Metrics;
 use crate::replay::{MemoryStore, ReplayStore};
 use crate::secret::Secret;
 use crate::server::{Bounds, Limits, ListenAddress};
-use crate::tls::TlsError;
+use crate::tls::{self, TlsError};
 use crate::{forward_auth, proxy};
 
 use doors::Doors;
@@ -104,6 +104,7 @@ pub async fn start(config: Config, clock: Clock, metrics: Arc<Metrics>) -> Resul
         started,
         nonce_secret: &nonce_secret,
         replay: &replay,
+        issuer_tls: &tls::issuer_config()?,
         old: None,
     };
     let Parts { proxy, forward_auth, tasks } = live::build(config, &context);
@@ -133,6 +134,7 @@ impl Running {
     /// Takes another configuration: wholly or, on an error, not at all. Requests in flight end under the old one.
     pub async fn reload(&mut self, config: Config) -> Result<(), StartError> {
         let limits = config.limits;
+        let issuer_tls = tls::issuer_config()?;
         let prepared = self.doors.prepare(&self.shared, &config.listeners, config.admin)?;
         let options = live::memory_options(&config, self.shared.started);
         let old = self.shared.proxy.load_full();
@@ -142,6 +144,7 @@ impl Running {
             started: self.shared.started,
             nonce_secret: &self.nonce_secret,
             replay: &self.replay,
+            issuer_tls: &issuer_tls,
             old: Some(&old.gate.issuers),
         };
         let Parts { proxy, forward_auth, tasks } = live::build(config, &context);

@@ -3,6 +3,9 @@
 use std::net::SocketAddr;
 use std::process::ExitCode;
 
+use crate::demo;
+use crate::telemetry;
+
 use super::output;
 
 /// What `demo` is asked for.
@@ -13,8 +16,23 @@ pub(super) struct Args {
     listen: SocketAddr,
 }
 
-/// Placeholder until branch `docs` is merged.
-#[allow(clippy::needless_pass_by_value, reason = "every command takes its arguments over")]
+/// Serves until SIGINT or SIGTERM.
 pub(super) fn run(args: Args) -> ExitCode {
-    output::failed(&format_args!("no demo at {} yet", args.listen))
+    telemetry::init();
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return output::failed(&error),
+    };
+    // The guide makes keys and proofs with this very program.
+    let executable = std::env::current_exe().unwrap_or_else(|_| "dpop-gate".into());
+    runtime.block_on(async {
+        let demo = match demo::Demo::start(args.listen).await {
+            Ok(demo) => demo,
+            Err(error) => return output::failed(&error),
+        };
+        // Where nobody reads the guide, the demo still runs.
+        let _ = output::line(demo.guide(&executable).trim_end());
+        demo.run().await;
+        ExitCode::SUCCESS
+    })
 }

@@ -15,13 +15,18 @@ use clap::{Parser, Subcommand};
 
 /// A reverse proxy that demands DPoP (RFC 9449) on behalf of services that know nothing of it.
 #[derive(Debug, Parser)]
-#[command(name = "dpop-gate", version, arg_required_else_help = true, after_help = "\
+#[command(
+    name = "dpop-gate",
+    version,
+    arg_required_else_help = true,
+    after_help = "\
 Examples:
   dpop-gate demo                              see it work, with nothing else installed
   dpop-gate check --config gateway.yaml       read the file and everything it names
   dpop-gate run --config gateway.yaml         serve
 
-Exit codes: 0 done, 1 failed while running, 2 usage or configuration.")]
+Exit codes: 0 done, 1 failed while running, 2 usage or configuration."
+)]
 struct CommandLine {
     #[command(subcommand)]
     command: Command,
@@ -132,7 +137,11 @@ mod tests {
             (&["dpop-gate", "run", "--help"], 0),
             (&["dpop-gate", "--version"], 0),
         ] {
-            assert_eq!(CommandLine::try_parse_from(line).map_err(|error| error.exit_code()).err(), Some(code), "{line:?}");
+            assert_eq!(
+                CommandLine::try_parse_from(line).map_err(|error| error.exit_code()).err(),
+                Some(code),
+                "{line:?}"
+            );
         }
     }
 }

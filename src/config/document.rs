@@ -281,7 +281,11 @@ mod tests {
         ] {
             let fault = parse(text).1.remove(0);
             assert!(fault.message.starts_with(message), "{text:?}: {fault:?}");
-            assert_eq!((fault.key.as_str(), (fault.place.line, fault.place.column)), (key, place), "{text:?}: {fault:?}");
+            assert_eq!(
+                (fault.key.as_str(), (fault.place.line, fault.place.column)),
+                (key, place),
+                "{text:?}: {fault:?}"
+            );
         }
     }
 

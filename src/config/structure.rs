@@ -38,7 +38,9 @@ impl Walker<'_> {
                 Some(self.object(schema, &[], node, path))
             }
             (Some("array"), Kind::List(items)) => self.list(schema, items, node, path),
-            (Some(kind), Kind::Scalar(scalar)) if accepts(kind, scalar) => self.scalar(schema, kind, scalar, node, path),
+            (Some(kind), Kind::Scalar(scalar)) if accepts(kind, scalar) => {
+                self.scalar(schema, kind, scalar, node, path)
+            }
             (Some(_), _) => self.mismatch(&describe(self.root, schema), node, path),
         }
     }
@@ -198,9 +200,8 @@ impl Walker<'_> {
                 Value::Array(items.iter().enumerate().map(item).collect())
             }
             Kind::Map(entries) => {
-                let member = |entry: &Entry| {
-                    (entry.key.clone(), self.anything(&entry.value, &member(path, &entry.key)))
-                };
+                let member =
+                    |entry: &Entry| (entry.key.clone(), self.anything(&entry.value, &member(path, &entry.key)));
                 Value::Object(entries.iter().map(member).collect())
             }
         }
@@ -222,8 +223,7 @@ fn words_of<'a>(root: &'a Value, schema: &'a Value) -> Option<Vec<&'a str>> {
         return Some(vec![word.as_str()?]);
     }
     let Some(Value::Array(alternatives)) = schema.get("oneOf") else { return None };
-    let words: Option<Vec<_>> =
-        alternatives.iter().map(|schema| words_of(root, resolve(root, schema))).collect();
+    let words: Option<Vec<_>> = alternatives.iter().map(|schema| words_of(root, resolve(root, schema))).collect();
     words.map(|words| words.concat())
 }
 
@@ -349,7 +349,8 @@ fn typed(scalar: &Scalar) -> Value {
     {
         return number.into();
     }
-    if !unsigned.starts_with(|c: char| c.is_ascii_digit() || c == '.') || !unsigned.contains(|c: char| c.is_ascii_digit())
+    if !unsigned.starts_with(|c: char| c.is_ascii_digit() || c == '.')
+        || !unsigned.contains(|c: char| c.is_ascii_digit())
     {
         return text.into();
     }

@@ -1,1 +1,145 @@
-//! demo.
+//! `demo`: a development authorization server, a legacy service that knows nothing of OAuth, and the real gate in front
+//! of both, in one process. For development only.
+//!
+//! The two services listen on free loopback ports. The gate gets the same configuration file that a user would write,
+//! so what the demo shows is what `run` does.
+
+mod configuration;
+mod folder;
+mod guide;
+mod issuer;
+mod serve;
+mod upstream;
+
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::Path;
+use std::sync::Arc;
+
+use thiserror::Error;
+use tokio::net::TcpListener;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+use crate::app::{self, Listening, Running, StartError};
+use crate::clock::Clock;
+use crate::config::{self, Config, Problem};
+use crate::jose::PrivateKeyError;
+use crate::metrics::Metrics;
+use crate::server::ListenAddress;
+
+use configuration::Places;
+use folder::Folder;
+use issuer::Issuer;
+use serve::Served;
+use upstream::Legacy;
+
+/// Why there is no demo.
+#[derive(Debug, Error)]
+pub enum DemoError {
+    /// The gate's address is taken, or not this machine's.
+    #[error("{address} cannot be listened on ({source}); name another with --listen, such as --listen 127.0.0.1:9090")]
+    Listen {
+        /// Which.
+        address: SocketAddr,
+        /// Why.
+        source: io::Error,
+    },
+    /// No free port on loopback, no temporary file, no signals.
+    #[error("the demo cannot be set up: {0}")]
+    Setup(#[from] io::Error),
+    /// No key.
+    #[error("the demo's keys: {0}")]
+    Key(#[from] PrivateKeyError),
+    /// The demo's own configuration is refused: a bug here.
+    #[error("the demo's configuration is refused: {0}")]
+    Config(Box<Problem>),
+    /// The gate does not start.
+    #[error(transparent)]
+    Start(#[from] StartError),
+    /// The metrics cannot be set up.
+    #[error("metrics: {0}")]
+    Metrics(#[from] prometheus::Error),
+}
+
+/// The demo, running.
+pub struct Demo {
+    gate: Running,
+    places: Places,
+    issuer: Arc<Issuer>,
+    terminate: Signal,
+    interrupt: Signal,
+    // They serve until they are dropped.
+    _services: [Served; 2],
+    _folder: Folder,
+}
+
+impl Demo {
+    /// Starts all of it; the gate listens on `listen`, the rest on free loopback ports.
+    pub async fn start(listen: SocketAddr) -> Result<Self, DemoError> {
+        free(listen).await?;
+        let (terminate, interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+        let (legacy_socket, issuer_socket) = (loopback().await?, loopback().await?);
+        let mut places = Places {
+            listen,
+            admin: (Ipv4Addr::LOCALHOST, 0).into(),
+            issuer: issuer_socket.local_addr()?,
+            legacy: legacy_socket.local_addr()?,
+        };
+        let origin = format!("http://{}", places.issuer);
+        let issuer = Arc::new(Issuer::new(origin, configuration::AUDIENCE, Clock::System)?);
+        let services =
+            [serve::serve(legacy_socket, Arc::new(Legacy)), serve::serve(issuer_socket, Arc::<Issuer>::clone(&issuer))];
+
+        let folder = Folder::create()?;
+        let gate = app::start(load(&folder, &places)?, Clock::System, Arc::new(Metrics::new()?)).await?;
+        for Listening { door, address } in gate.listening() {
+            if let ListenAddress::Tcp(address) = address {
+                match door {
+                    "admin" => places.admin = address,
+                    _ => places.listen = address,
+                }
+            }
+        }
+        issuer.announce(format!("{}/token", guide::origin(&places)));
+        Ok(Self { gate, places, issuer, terminate, interrupt, _services: services, _folder: folder })
+    }
+
+    /// Where everything is, and calls to paste; `executable` is this program.
+    pub fn guide(&self, executable: &Path) -> String {
+        guide::text(&self.places, self.issuer.client(), executable)
+    }
+
+    /// Serves until SIGINT or SIGTERM; a second one cuts off what is still in flight.
+    pub async fn run(mut self) {
+        either(&mut self.interrupt, &mut self.terminate).await;
+        tokio::select! {
+            () = self.gate.shutdown() => {}
+            () = either(&mut self.interrupt, &mut self.terminate) => {}
+        }
+    }
+}
+
+async fn either(one: &mut Signal, other: &mut Signal) {
+    tokio::select! {
+        _ = one.recv() => {}
+        _ = other.recv() => {}
+    }
+}
+
+/// Asked before anything is started, so that the answer is about `--listen`.
+async fn free(listen: SocketAddr) -> Result<(), DemoError> {
+    TcpListener::bind(listen).await.map(drop).map_err(|source| DemoError::Listen { address: listen, source })
+}
+
+async fn loopback() -> io::Result<TcpListener> {
+    TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await
+}
+
+fn load(folder: &Folder, places: &Places) -> Result<Config, DemoError> {
+    let path = folder.path().join("gate.yaml");
+    std::fs::write(&path, configuration::yaml(places))?;
+    config::load(&path).map_err(|problems| match problems.into_iter().next() {
+        Some(problem) => DemoError::Config(Box::new(problem)),
+        None => DemoError::Setup(io::Error::other("no reason given")),
+    })
+}

@@ -42,9 +42,13 @@ impl NonceCheck for Fresh {
 /// An access token that is bound to this key, or to none.
 struct Bound(Option<Thumbprint>);
 
-impl BoundKey for Bound {
+impl BoundKey<Refused> for Bound {
     fn bound_key(&self) -> Option<&Thumbprint> {
         self.0.as_ref()
+    }
+
+    fn permits(&self) -> Result<(), Refused> {
+        Ok(())
     }
 }
 

@@ -205,3 +205,89 @@ fn describe(refusal: Refusal, audience: Audience) -> String {
         (refusal, _) => refusal.to_string(),
     }
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::gate::fixture;
+
+    const NOW: Timestamp = Timestamp::from_secs(1_800_000_000);
+
+    fn challenges(reply: &Reply) -> Vec<&str> {
+        reply.headers().get_all(WWW_AUTHENTICATE).iter().map(|value| value.to_str().unwrap()).collect()
+    }
+
+    #[test]
+    fn refusals_become_the_contracts_rows() {
+        let rows: &[(Refusal, Auth, u16, &str, bool)] = &[
+            (Refusal::MissingToken, Auth::Dpop, 401, "unauthorized", true),
+            (Refusal::MultipleCredentials, Auth::Dpop, 400, "invalid_request", false),
+            (Refusal::Token(TokenError::Expired), Auth::Dpop, 401, "invalid_token", true),
+            (Refusal::BoundTokenAsBearer, Auth::DpopOrBearer, 401, "invalid_token", true),
+            (Refusal::Proof(ProofError::KeyMismatch), Auth::Dpop, 401, "invalid_token", true),
+            (Refusal::Proof(ProofError::Missing), Auth::Dpop, 401, "invalid_dpop_proof", true),
+            (Refusal::Replay(ReplayError::Replayed), Auth::Dpop, 401, "invalid_dpop_proof", true),
+            (Refusal::Proof(ProofError::NonceInvalid), Auth::Dpop, 401, "use_dpop_nonce", true),
+            (Refusal::InsufficientScope, Auth::Dpop, 403, "insufficient_scope", false),
+            (Refusal::Proof(ProofError::Missing), Auth::TokenEndpoint, 400, "invalid_dpop_proof", true),
+            (Refusal::Proof(ProofError::NonceMissing), Auth::TokenEndpoint, 400, "use_dpop_nonce", true),
+            (Refusal::Replay(ReplayError::Replayed), Auth::TokenEndpoint, 400, "invalid_dpop_proof", true),
+            (Refusal::Target(TargetError::Conflicting), Auth::Dpop, 400, "invalid_request", false),
+            (
+                Refusal::Replay(ReplayError::KeyQuota(Duration::from_millis(1200))),
+                Auth::Dpop,
+                429,
+                "too_many_requests",
+                false,
+            ),
+            (Refusal::NoRoute, Auth::Dpop, 404, "not_found", false),
+            (Refusal::BodyTooLarge, Auth::Dpop, 413, "invalid_request", false),
+            (Refusal::Replay(ReplayError::Full(Duration::ZERO)), Auth::Dpop, 503, "temporarily_unavailable", false),
+            (Refusal::Token(TokenError::IssuerUnavailable), Auth::Dpop, 503, "temporarily_unavailable", false),
+            (Refusal::UntrustedPeer, Auth::Dpop, 403, "forbidden", false),
+        ];
+        for (refusal, auth, status, error, nonce) in rows {
+            let gate = fixture::gate(*auth);
+            let route = gate.routes.iter().next().unwrap();
+            let reply = gate.refuse(*refusal, Some(route), None, NOW);
+            let body: serde_json::Value = serde_json::from_slice(reply.body()).unwrap();
+            let found =
+                (reply.status().as_u16(), body["error"].as_str().unwrap(), reply.headers().contains_key(DPOP_NONCE));
+            assert_eq!(found, (*status, *error, *nonce), "{refusal:?} {auth:?}");
+            assert_eq!(reply.headers()[CACHE_CONTROL], "no-store");
+            assert_eq!(reply.headers().contains_key(RETRY_AFTER), matches!(status, 429 | 503), "{refusal:?}");
+            // Where other credentials could help, and the protocol is a protected resource's.
+            let challenged = *auth != Auth::TokenEndpoint
+                && (matches!(status, 401)
+                    || *error == "insufficient_scope"
+                    || *refusal == Refusal::MultipleCredentials);
+            assert_eq!(!challenges(&reply).is_empty(), challenged, "{refusal:?} {auth:?}");
+            for challenge in challenges(&reply) {
+                assert!(!challenge.contains('\\') && challenge.matches('"').count() % 2 == 0, "{challenge}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_challenge_names_the_error_unless_there_were_no_credentials() {
+        let gate = fixture::gate(Auth::DpopOrBearer);
+        let route = gate.routes.iter().next().unwrap();
+        let bare = gate.refuse(Refusal::MissingToken, Some(route), None, NOW);
+        assert_eq!(challenges(&bare), ["DPoP algs=\"ES256 EdDSA\"", "Bearer"]);
+        let scope = gate.refuse(Refusal::InsufficientScope, Some(route), None, NOW);
+        let named = "error=\"insufficient_scope\", \
+                     error_description=\"the access token does not grant a scope that this resource requires\"";
+        assert_eq!(
+            challenges(&scope),
+            [
+                format!("DPoP {named}, algs=\"ES256 EdDSA\", scope=\"orders.read orders.write\""),
+                format!("Bearer {named}, scope=\"orders.read orders.write\""),
+            ]
+        );
+        let wait = gate.refuse(Refusal::Replay(ReplayError::KeyQuota(Duration::from_millis(1200))), None, None, NOW);
+        assert_eq!(wait.headers()[RETRY_AFTER], "2", "rounded up");
+    }
+}

@@ -4,6 +4,8 @@ mod admit;
 mod assertion;
 mod challenge;
 mod credentials;
+#[cfg(test)]
+mod fixture;
 mod identity;
 mod refusal;
 mod wellknown;

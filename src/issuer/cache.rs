@@ -52,16 +52,12 @@ impl TokenCache {
         self.shard(digest, |shard| drop(shard.pop(digest)));
     }
 
-    fn shard<T: Default>(
-        &self,
-        digest: &TokenDigest,
-        work: impl FnOnce(&mut LruCache<TokenDigest, Entry>) -> T,
-    ) -> T {
+    fn shard<T: Default>(&self, digest: &TokenDigest, work: impl FnOnce(&mut LruCache<TokenDigest, Entry>) -> T) -> T {
         let [first, ..] = digest.as_bytes();
         // There is always a shard; with none nothing would be cached.
-        self.shards.get(usize::from(*first) % self.shards.len().max(1)).map_or_else(T::default, |shard| {
-            work(&mut shard.lock().unwrap_or_else(PoisonError::into_inner))
-        })
+        self.shards
+            .get(usize::from(*first) % self.shards.len().max(1))
+            .map_or_else(T::default, |shard| work(&mut shard.lock().unwrap_or_else(PoisonError::into_inner)))
     }
 }
 

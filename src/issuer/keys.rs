@@ -20,8 +20,10 @@ pub fn check_jwks(json: &[u8]) -> Result<usize, &'static str> {
         return Err("it holds a private key; expected the public members only");
     }
     if set.keys.is_empty() {
-        return Err("it holds no usable key; expected an EC P-256 or P-384, OKP Ed25519, or RSA key of 2048 bits or more \
-                    for signatures");
+        return Err(
+            "it holds no usable key; expected an EC P-256 or P-384, OKP Ed25519, or RSA key of 2048 bits or more \
+                    for signatures",
+        );
     }
     Ok(set.keys.len())
 }

@@ -151,7 +151,9 @@ impl Issuers {
             .map(|options| {
                 let client = Client::new(tls, options.insecure_http, bounds.document_bytes);
                 let trust = match introspection_options(&options, &bounds) {
-                    Some(asked) => Trust::Introspection(Arc::new(Introspector::new(asked, client, Arc::clone(&tokens)))),
+                    Some(asked) => {
+                        Trust::Introspection(Arc::new(Introspector::new(asked, client, Arc::clone(&tokens))))
+                    }
                     None => Trust::Keys {
                         rules: JwtRules {
                             algorithms: options.algorithms.clone(),

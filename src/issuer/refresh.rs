@@ -104,12 +104,10 @@ impl KeySource {
         }
         let may_start = match cause {
             // A clock that was set back must not put the next fetch off for as long.
-            Cause::Schedule => {
-                state.due.is_none_or(|due| now >= due || due.since(now) > self.longest_wait())
+            Cause::Schedule => state.due.is_none_or(|due| now >= due || due.since(now) > self.longest_wait()),
+            Cause::UnknownKey => {
+                state.limited_from.is_none_or(|from| now < from || now.since(from) >= self.bounds.refetch_interval)
             }
-            Cause::UnknownKey => state
-                .limited_from
-                .is_none_or(|from| now < from || now.since(from) >= self.bounds.refetch_interval),
         };
         if !may_start {
             return None;
@@ -145,9 +143,8 @@ impl KeySource {
             Ok((set, max_age)) => {
                 let keys = set.len();
                 let changed = self.ring.install(set);
-                let age = max_age.map_or(self.bounds.refresh_after, |age| {
-                    age.max(SHORTEST_AGE).min(self.bounds.refresh_after)
-                });
+                let age = max_age
+                    .map_or(self.bounds.refresh_after, |age| age.max(SHORTEST_AGE).min(self.bounds.refresh_after));
                 let mut state = self.ring.state();
                 state.due = Some(now + age);
                 state.refreshed = Some(now);

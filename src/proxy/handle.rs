@@ -1,16 +1,308 @@
 //! A request's journey.
 
-use http::{Request, Response};
+use std::sync::Arc;
+use std::time::Instant;
+
+use bytes::Bytes;
+use http::header::{ACCESS_CONTROL_ALLOW_ORIGIN, ALLOW, CONNECTION, CONTENT_LENGTH, TRANSFER_ENCODING};
+use http::uri::PathAndQuery;
+use http::{HeaderValue, Method, Request, Response, StatusCode, Uri, Version};
+use http_body::Body as _;
 use hyper::body::Incoming;
 
-use crate::target::Peer;
+use crate::gate::{Admission, Facts, Refusal, Reply, Spend, error_reply};
+use crate::metrics::{Outcome, Reason};
+use crate::policy::Route;
+use crate::target::{Peer, Target, TargetError};
 
-use super::{Body, Proxy};
+use super::body::{self, BodyFault, BodyWatch};
+use super::cors::{self, Preflight};
+use super::headers::{self, Outbound};
+use super::record::Record;
+use super::upgrade::{ConnectError, Unasked, Upgrade};
+use super::upstream::{RequestBody, ResponseBody, UpstreamError};
+use super::{Body, Live, Proxy};
+
+/// What is served, for those who ask for something else (RFC 9110 section 15.5.6).
+const SERVED: HeaderValue = HeaderValue::from_static("GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS");
+
+/// Why a request was not answered by an upstream, nor by a document of the gate's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Failure {
+    /// The gate refuses it.
+    Refused(Refusal),
+    /// A CONNECT (or TRACE) that is not served.
+    Connect(ConnectError),
+    /// Its body is malformed.
+    BrokenBody,
+    /// The upstream failed.
+    Upstream(UpstreamError),
+}
 
 impl Proxy {
     /// Answers a request: always with a response, counted and logged once.
     pub async fn handle(&self, request: Request<Incoming>, peer: &Peer) -> Response<Body> {
-        let _ = (request, peer, &self.live, &self.clock, &self.metrics);
-        todo!()
+        let live = self.live.load_full();
+        let mut record = Record::begin(&request, peer, &live.gate, &live.unrouted);
+        let version = request.version();
+        // From here on the body reads itself to its end wherever the journey stops.
+        let (parts, incoming) = request.into_parts();
+        let (body, watch) = body::from_client(incoming, version, &parts.headers, live.body_bytes);
+        let request = Request::from_parts(parts, body);
+
+        let ended = self.journey(&live, request, &watch, peer, &mut record).await;
+        let (outcome, reason, mut response) = match ended {
+            Ok((outcome, response)) => (outcome, None, response),
+            Err(failure) => {
+                let reply = self.render(&live, failure, &record);
+                (failure.outcome(), failure.reason(), own(reply, &record.method))
+            }
+        };
+
+        let headers = response.headers_mut();
+        record.identifiers.answer(headers);
+        let cors = record.route.as_ref().and_then(|route| route.cors.as_ref());
+        if let Some(cors) = cors.filter(|_| outcome != Outcome::Answered) {
+            cors::write(headers, cors, record.allowed_origin.take());
+        }
+        if version <= Version::HTTP_11 && watch.awaits_continue() {
+            headers.insert(CONNECTION, HeaderValue::from_static("close"));
+        }
+        record.finish(outcome, reason, response.status());
+        response
+    }
+
+    /// The journey itself.
+    async fn journey(
+        &self,
+        live: &Live,
+        mut request: Request<RequestBody>,
+        watch: &BodyWatch,
+        peer: &Peer,
+        record: &mut Record,
+    ) -> Result<(Outcome, Response<Body>), Failure> {
+        let now = self.clock.now();
+        let upgrade = Upgrade::of(&mut request)?;
+        let method = Upgrade::method(upgrade.as_ref(), request.method());
+        let target = &*record.target.insert(Target::of(request.uri(), request.headers(), peer, &live.gate.trust)?);
+        if let Some(document) = live.gate.well_known(&method, target) {
+            return Ok((Outcome::Answered, public_document(document, &method)));
+        }
+        if let Some((route, answer)) = preflight(live, &request, target) {
+            record.route = Some(route);
+            return Ok((Outcome::Answered, answer));
+        }
+        let route = &*record.route.insert(Arc::clone(live.gate.route(&method, target)?));
+        record.allowed_origin = route.cors.as_ref().and_then(|cors| cors::allowed(cors, request.headers()));
+        within_limit(request.body(), live.body_bytes)?;
+
+        let began = Instant::now();
+        let admitted = {
+            let as_websocket = [Method::CONNECT.as_str(), Method::GET.as_str()];
+            let as_sent = [method.as_str()];
+            let methods = if matches!(upgrade, Some(Upgrade::Stream { .. })) { &as_websocket[..] } else { &as_sent };
+            let facts = Facts { methods, target, headers: request.headers(), peer, spend: Spend::Consume };
+            live.gate.admit(route, &facts, now).await
+        };
+        record.decision = Some(began.elapsed());
+        self.metrics.decision_seconds.observe(began.elapsed().as_secs_f64());
+        let admission = &*record.admission.insert(Arc::new(admitted?));
+
+        let identifiers = &record.identifiers;
+        let outbound = Outbound { gate: &live.gate, route, admission, target, peer, identifiers, now };
+        let request = towards_upstream(request, method, outbound, upgrade.as_ref())?;
+        let began = Instant::now();
+        let reply = send(live, route, request, watch).await;
+        record.upstream = Some(began.elapsed());
+        let outcome = if admission.reported().is_some() { Outcome::Reported } else { Outcome::Allowed };
+        Ok((outcome, towards_client(reply?, admission, upgrade)?))
+    }
+
+    /// Turns a failure into HTTP. No description says more than its reason.
+    fn render(&self, live: &Live, failure: Failure, record: &Record) -> Reply {
+        match failure {
+            Failure::Refused(refusal) => {
+                live.gate.refuse(refusal, record.route.as_deref(), record.target.as_ref(), self.clock.now())
+            }
+            Failure::Connect(error @ ConnectError::Method) => {
+                let mut reply = error_reply(StatusCode::METHOD_NOT_ALLOWED, "invalid_request", &error.to_string());
+                reply.headers_mut().insert(ALLOW, SERVED);
+                reply
+            }
+            // RFC 9220 section 3 says so for a protocol that is not known.
+            Failure::Connect(error @ ConnectError::Protocol) => {
+                error_reply(StatusCode::NOT_IMPLEMENTED, "invalid_request", &error.to_string())
+            }
+            Failure::BrokenBody => {
+                error_reply(StatusCode::BAD_REQUEST, "invalid_request", &BodyFault::Broken.to_string())
+            }
+            Failure::Upstream(error @ UpstreamError::Timeout) => {
+                error_reply(StatusCode::GATEWAY_TIMEOUT, "gateway_timeout", &error.to_string())
+            }
+            Failure::Upstream(
+                error @ (UpstreamError::Connect
+                | UpstreamError::Reset
+                | UpstreamError::Protocol
+                | UpstreamError::Unhealthy
+                | UpstreamError::RequestBody),
+            ) => error_reply(StatusCode::BAD_GATEWAY, "bad_gateway", &error.to_string()),
+        }
+    }
+}
+
+/// The answer to a preflight that the gate answers by itself: the route that the announced request will match has
+/// `cors`, and the origin may call. Any other OPTIONS goes the way of every request.
+fn preflight(live: &Live, request: &Request<RequestBody>, target: &Target) -> Option<(Arc<Route>, Response<Body>)> {
+    let preflight = Preflight::of(request.method(), request.headers())?;
+    let route = live.gate.route(&preflight.method, target).ok()?;
+    let headers = preflight.answer(route.cors.as_ref()?, request.headers())?;
+    let mut response = Response::new(body::empty());
+    *response.status_mut() = StatusCode::NO_CONTENT;
+    *response.headers_mut() = headers;
+    Some((Arc::clone(route), response))
+}
+
+/// A length that is announced is refused at once; one that is not is counted as it comes.
+fn within_limit(body: &RequestBody, limit: u64) -> Result<(), Refusal> {
+    let too_large = limit > 0 && body.size_hint().lower() > limit;
+    if too_large { Err(Refusal::BodyTooLarge) } else { Ok(()) }
+}
+
+/// The request as the upstream gets it: the path that was matched, and headers written anew.
+fn towards_upstream(
+    request: Request<RequestBody>,
+    method: Method,
+    outbound: Outbound<'_>,
+    upgrade: Option<&Upgrade>,
+) -> Result<Request<RequestBody>, Failure> {
+    let path = PathAndQuery::try_from(outbound.target.path_and_query());
+    let path = path.map_err(|_| Failure::Refused(Refusal::Target(TargetError::AmbiguousPath)))?;
+    let (mut parts, body) = request.into_parts();
+    outbound.write(&mut parts.headers);
+    if let Some(upgrade) = upgrade {
+        upgrade.ask(&mut parts.headers);
+    }
+    // hyper takes a GET whose length is unknown for one without a body, unless it is told.
+    if body.size_hint().exact().is_none() && (method == Method::GET || method == Method::HEAD) {
+        parts.headers.insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
+    }
+    parts.uri = Uri::from(path);
+    parts.method = method;
+    parts.version = Version::HTTP_11;
+    parts.extensions.clear();
+    Ok(Request::from_parts(parts, body))
+}
+
+/// Sends, unless the client's own body turns out to be at fault first.
+async fn send(
+    live: &Live,
+    route: &Route,
+    request: Request<RequestBody>,
+    watch: &BodyWatch,
+) -> Result<Response<ResponseBody>, Failure> {
+    let upstream = live.upstreams.get(&route.upstream).ok_or(UpstreamError::Unhealthy)?;
+    tokio::select! {
+        biased;
+        fault = watch.fault() => Err(fault.into()),
+        sent = upstream.send(request) => sent.map_err(|error| watch.seen().map_or(error.into(), Failure::from)),
+    }
+}
+
+/// The response as the client gets it.
+fn towards_client(
+    mut response: Response<ResponseBody>,
+    admission: &Admission,
+    upgrade: Option<Upgrade>,
+) -> Result<Response<Body>, Failure> {
+    let accepted = match upgrade {
+        Some(upgrade) => upgrade.accept(&mut response)?,
+        None if response.status().is_informational() => return Err(Unasked.into()),
+        None => None,
+    };
+    let (mut parts, body) = response.into_parts();
+    headers::inbound(&mut parts.headers, admission.nonce());
+    parts.version = Version::HTTP_11;
+    let Some(accepted) = accepted else { return Ok(Response::from_parts(parts, body::streaming(body))) };
+    parts.status = accepted.status;
+    accepted.answer(&mut parts.headers);
+    Ok(Response::from_parts(parts, body::empty()))
+}
+
+/// A document that any script may read: there is nothing secret in it.
+fn public_document(mut document: Reply, method: &Method) -> Response<Body> {
+    document.headers_mut().entry(ACCESS_CONTROL_ALLOW_ORIGIN).or_insert(HeaderValue::from_static("*"));
+    own(document, method)
+}
+
+/// An answer of the gate's own; a HEAD gets its length, not its bytes.
+fn own(reply: Reply, method: &Method) -> Response<Body> {
+    let (mut parts, bytes): (_, Bytes) = reply.into_parts();
+    if method != Method::HEAD {
+        return Response::from_parts(parts, body::full(bytes));
+    }
+    parts.headers.insert(CONTENT_LENGTH, HeaderValue::from(bytes.len()));
+    Response::from_parts(parts, body::empty())
+}
+
+impl Failure {
+    fn outcome(self) -> Outcome {
+        match self {
+            Self::Refused(_) | Self::Connect(_) | Self::BrokenBody => Outcome::Refused,
+            Self::Upstream(_) => Outcome::Failed,
+        }
+    }
+
+    fn reason(self) -> Option<Reason> {
+        match self {
+            Self::Refused(refusal) => Some(refusal.reason()),
+            Self::Connect(_) | Self::BrokenBody => Some(Reason::MalformedRequest),
+            Self::Upstream(_) => None,
+        }
+    }
+}
+
+impl From<Refusal> for Failure {
+    fn from(refusal: Refusal) -> Self {
+        Self::Refused(refusal)
+    }
+}
+
+impl From<TargetError> for Failure {
+    fn from(error: TargetError) -> Self {
+        Self::Refused(error.into())
+    }
+}
+
+impl From<ConnectError> for Failure {
+    fn from(error: ConnectError) -> Self {
+        Self::Connect(error)
+    }
+}
+
+impl From<BodyFault> for Failure {
+    fn from(fault: BodyFault) -> Self {
+        match fault {
+            BodyFault::TooLarge => Self::Refused(Refusal::BodyTooLarge),
+            BodyFault::Broken => Self::BrokenBody,
+        }
+    }
+}
+
+impl From<UpstreamError> for Failure {
+    fn from(error: UpstreamError) -> Self {
+        match error {
+            UpstreamError::RequestBody => Self::BrokenBody,
+            UpstreamError::Connect
+            | UpstreamError::Timeout
+            | UpstreamError::Reset
+            | UpstreamError::Protocol
+            | UpstreamError::Unhealthy => Self::Upstream(error),
+        }
+    }
+}
+
+impl From<Unasked> for Failure {
+    fn from(_: Unasked) -> Self {
+        Self::Upstream(UpstreamError::Protocol)
     }
 }

@@ -3,7 +3,8 @@
 mod body;
 mod cors;
 mod handle;
-pub mod headers;
+mod headers;
+mod record;
 mod upgrade;
 pub mod upstream;
 

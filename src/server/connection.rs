@@ -19,6 +19,7 @@ use tracing::debug;
 use crate::target::{Peer, Scheme};
 
 use super::activity::{Activity, Counted, Cut, InFlight, Open, Watched};
+use super::framing::Framed;
 use super::listener::{Service, Stage};
 use super::socket::Accepted;
 use super::{Handler, Limits};
@@ -118,7 +119,7 @@ where
     let client_addr = peer.ip;
     let activity = Activity::new();
     let mut stage = open.stage.clone();
-    let io = TokioIo::new(Watched::new(io, Arc::clone(&activity), open));
+    let io = TokioIo::new(Watched::new(Framed::new(io), Arc::clone(&activity), open));
     let service = {
         let (activity, handler, peer) = (Arc::clone(&activity), Arc::clone(handler), Arc::new(peer));
         service_fn(move |request: Request<Incoming>| {

@@ -116,11 +116,7 @@ async fn accept<H: Handler>(socket: Socket, current: Arc<ArcSwap<Generation<H>>>
     }
 }
 
-async fn accept_one<H: Handler>(
-    socket: &Socket,
-    current: &ArcSwap<Generation<H>>,
-    bounds: &Bounds,
-) -> io::Result<()> {
+async fn accept_one<H: Handler>(socket: &Socket, current: &ArcSwap<Generation<H>>, bounds: &Bounds) -> io::Result<()> {
     // In this order: a listener that waited with a permit in its hand would keep it from the others. So at most one
     // connection a listener is accepted and not served; the others wait in the kernel's queue.
     let accepted = socket.accept().await?;

@@ -130,8 +130,12 @@ impl TextFields<'_, '_> {
     fn put(&mut self, field: &Field, value: &str) {
         self.result = self.result.and_then(|()| match field.name() {
             // What a client wrote must not move the cursor of a terminal.
-            "message" => write!(self.writer, " {}", value.escape_debug().to_string().replace("\\'", "'").replace("\\\"", "\"")),
-            name if value.contains(|c: char| !c.is_ascii_graphic() || c == '"') => write!(self.writer, " {name}={value:?}"),
+            "message" => {
+                write!(self.writer, " {}", value.escape_debug().to_string().replace("\\'", "'").replace("\\\"", "\""))
+            }
+            name if value.contains(|c: char| !c.is_ascii_graphic() || c == '"') => {
+                write!(self.writer, " {name}={value:?}")
+            }
             name => write!(self.writer, " {name}={value}"),
         });
     }

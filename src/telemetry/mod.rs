@@ -35,7 +35,8 @@ where
     W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
 {
     let filter = EnvFilter::builder().with_default_directive(Level::INFO.into()).parse_lossy(wanted);
-    let lines = fmt::layer().event_format(format::Lines::new(style, clock)).with_writer(writer).log_internal_errors(false);
+    let lines =
+        fmt::layer().event_format(format::Lines::new(style, clock)).with_writer(writer).log_internal_errors(false);
     tracing_subscriber::registry().with(filter).with(filter_fn(discreet)).with(lines)
 }
 
@@ -43,8 +44,8 @@ where
 /// passes below `info`, whatever `RUST_LOG` says.
 fn discreet(metadata: &Metadata<'_>) -> bool {
     let target = metadata.target();
-    let ours = ["access", "dpop_gate"].iter().any(|ours| {
-        target.strip_prefix(ours).is_some_and(|rest| rest.is_empty() || rest.starts_with("::"))
-    });
+    let ours = ["access", "dpop_gate"]
+        .iter()
+        .any(|ours| target.strip_prefix(ours).is_some_and(|rest| rest.is_empty() || rest.starts_with("::")));
     ours || *metadata.level() <= Level::INFO
 }

@@ -129,6 +129,20 @@ pub fn client_config(options: &ClientTls) -> Result<Arc<ClientConfig>, TlsError>
     Ok(Arc::new(config))
 }
 
+/// What issuers are reached with: the system's roots. A system without any still serves issuers on loopback; one behind
+/// `https` then cannot be verified, so its tokens are refused.
+pub fn issuer_config() -> Result<Arc<ClientConfig>, TlsError> {
+    match client_config(&ClientTls::default()) {
+        Err(error @ TlsError::NoSystemRoots) => {
+            tracing::warn!(%error, "issuers behind https cannot be verified");
+            let builder = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()));
+            let builder = builder.with_safe_default_protocol_versions().map_err(TlsError::Setup)?;
+            Ok(Arc::new(builder.with_root_certificates(RootCertStore::empty()).with_no_client_auth()))
+        }
+        config => config,
+    }
+}
+
 fn client_verifier(options: &ClientAuth) -> Result<Arc<dyn ClientCertVerifier>, TlsError> {
     let provider = Arc::new(aws_lc_rs::default_provider());
     let builder = WebPkiClientVerifier::builder_with_provider(Arc::new(roots(&options.ca)?), provider);

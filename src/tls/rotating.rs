@@ -91,11 +91,14 @@ impl Rotating {
 
     /// Folders, not files: Kubernetes and certbot exchange symbolic links.
     fn folders(&self) -> Vec<PathBuf> {
-        let files = [Some(&self.options.certificate), Some(&self.options.key), self.options.client.as_ref().map(|c| &c.ca)];
-        let parent = |file: &PathBuf| file.parent().map(|folder| match folder.as_os_str().is_empty() {
-            true => PathBuf::from("."),
-            false => folder.to_owned(),
-        });
+        let files =
+            [Some(&self.options.certificate), Some(&self.options.key), self.options.client.as_ref().map(|c| &c.ca)];
+        let parent = |file: &PathBuf| {
+            file.parent().map(|folder| match folder.as_os_str().is_empty() {
+                true => PathBuf::from("."),
+                false => folder.to_owned(),
+            })
+        };
         let mut folders: Vec<PathBuf> = files.into_iter().flatten().filter_map(parent).collect();
         folders.sort();
         folders.dedup();
@@ -108,7 +111,9 @@ fn watcher(folders: &[PathBuf], changed: mpsc::Sender<()>) -> notify::Result<Rec
         // Our own reading of the files is an event too.
         let read = event.is_ok_and(|event| match event.kind {
             EventKind::Access(kind) => kind != AccessKind::Close(AccessMode::Write),
-            EventKind::Any | EventKind::Create(_) | EventKind::Modify(_) | EventKind::Remove(_) | EventKind::Other => false,
+            EventKind::Any | EventKind::Create(_) | EventKind::Modify(_) | EventKind::Remove(_) | EventKind::Other => {
+                false
+            }
         });
         if !read {
             // Full: a look is due already.

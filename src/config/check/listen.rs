@@ -24,7 +24,8 @@ impl Checker<'_> {
             self.error("trusted_proxies", message);
         }
         let loopback = || vec![IpNet::V4(loopback_v4()), IpNet::V6(loopback_v6())];
-        let forward_auth = Trust { proxies: written.clone().unwrap_or_else(loopback), public_urls: public_urls.clone() };
+        let forward_auth =
+            Trust { proxies: written.clone().unwrap_or_else(loopback), public_urls: public_urls.clone() };
         Some((Trust { proxies: written.unwrap_or_default(), public_urls }, forward_auth))
     }
 
@@ -141,10 +142,10 @@ impl Checker<'_> {
     }
 
     fn listen_tls(&mut self, key: &str, tls: &raw::ListenTls) -> ServerTls {
-        let client = tls.client_ca.as_ref().map(|ca| ClientAuth {
-            ca: self.path(ca),
-            required: tls.client_auth == Some(raw::ClientAuth::Required),
-        });
+        let client = tls
+            .client_ca
+            .as_ref()
+            .map(|ca| ClientAuth { ca: self.path(ca), required: tls.client_auth == Some(raw::ClientAuth::Required) });
         if client.is_none() && tls.client_auth.is_some() {
             let message = "without `client_ca` no client certificate can be verified; expected `client_ca` beside it";
             self.error(&format!("{key}.client_auth"), message);

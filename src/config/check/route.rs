@@ -162,7 +162,10 @@ impl Checker<'_> {
             self.filled(&key, scope, "a scope");
             // RFC 6749 section 3.3: scope-token = 1*( %x21 / %x23-5B / %x5D-7E )
             if scope.contains([' ', '"', '\\']) || !scope.is_ascii() {
-                self.error(&key, "no scope: a blank, a quote, a `\\` or a non-ASCII character; expected one scope an item");
+                self.error(
+                    &key,
+                    "no scope: a blank, a quote, a `\\` or a non-ASCII character; expected one scope an item",
+                );
             }
         }
         let claims = require.claims.iter().map(|(claim, value)| {
@@ -184,7 +187,10 @@ impl Checker<'_> {
             self.error(key, "an empty list, so that no token would do; expected a value, or some of them");
         }
         if values.iter().any(|value| value.is_null() || value.is_array() || value.is_object()) {
-            self.error(key, "a value that no claim can equal; expected text, a number, true or false, or a list of them");
+            self.error(
+                key,
+                "a value that no claim can equal; expected text, a number, true or false, or a list of them",
+            );
         }
         values
     }

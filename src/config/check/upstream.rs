@@ -47,12 +47,7 @@ impl Checker<'_> {
             endpoints,
             protocol,
             balance,
-            connect_timeout: self.span(
-                &format!("{key}.connect_timeout"),
-                &upstream.connect_timeout,
-                "10ms",
-                "1m",
-            ),
+            connect_timeout: self.span(&format!("{key}.connect_timeout"), &upstream.connect_timeout, "10ms", "1m"),
             timeout: self.span(&format!("{key}.timeout"), &upstream.timeout, "10ms", "1h"),
             health_check,
             server_name: server_name.and_then(|name| self.server_name(&format!("{key}.tls.server_name"), name)),
@@ -74,7 +69,9 @@ impl Checker<'_> {
                 Ok(endpoint) => endpoints.push(endpoint),
                 Err(reason) => self.error(
                     &key,
-                    format!("{reason}; expected scheme, host and port only, such as http://127.0.0.1:9000, or unix:/path"),
+                    format!(
+                        "{reason}; expected scheme, host and port only, such as http://127.0.0.1:9000, or unix:/path"
+                    ),
                 ),
             }
         }

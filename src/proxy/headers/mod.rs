@@ -1,2 +1,158 @@
 //! What goes upstream and what comes back: hop-by-hop headers go, forwarding headers are written anew, identity
 //! headers are set last.
+
+mod forwarding;
+mod hop;
+mod trace;
+
+use http::header::{CACHE_CONTROL, COOKIE, EXPECT, HOST};
+use http::{HeaderMap, HeaderValue};
+
+use crate::clock::Timestamp;
+use crate::gate::{Admission, DPOP_NONCE, Gate};
+use crate::policy::Route;
+use crate::target::{Peer, Target};
+
+pub(super) use forwarding::client_address;
+use forwarding::{Origin, Sender};
+pub(super) use hop::{has_token, tokens};
+pub(super) use trace::{Identifiers, random};
+
+/// What the headers of a request are written from.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Outbound<'a> {
+    pub(super) gate: &'a Gate,
+    pub(super) route: &'a Route,
+    pub(super) admission: &'a Admission,
+    pub(super) target: &'a Target,
+    pub(super) peer: &'a Peer,
+    pub(super) identifiers: &'a Identifiers,
+    pub(super) now: Timestamp,
+}
+
+impl Outbound<'_> {
+    /// Rewrites a client's headers into those for the upstream. The order is the point: everything that a client
+    /// could have forged is gone before anything of ours is set, and who calls is said last.
+    pub(super) fn write(self, headers: &mut HeaderMap) {
+        hop::remove_from_request(headers);
+        self.gate.strip_identity(headers);
+        self.gate.forward_credentials(self.admission, self.route, headers);
+        drop_answered_expectation(headers);
+        join_cookies(headers);
+        let authority = self.target.authority();
+        if let Ok(host) = HeaderValue::from_str(&authority) {
+            headers.insert(HOST, host);
+        }
+        let sender = if self.gate.trust.believes(self.peer) { Sender::Believed } else { Sender::Stranger };
+        let origin = Origin { peer: self.peer.ip, scheme: self.target.scheme(), authority: &authority };
+        forwarding::write(headers, sender, origin);
+        self.identifiers.write(headers);
+        overwrite(headers, self.gate.identity_headers(self.admission, self.route, self.now));
+    }
+}
+
+/// Rewrites an upstream's headers into those for the client. `nonce` is a fresh one that is due.
+pub(super) fn inbound(headers: &mut HeaderMap, nonce: Option<&str>) {
+    hop::remove(headers);
+    // Never two: the upstream's own belongs to a conversation that the client is not in.
+    headers.remove(DPOP_NONCE);
+    if let Some(nonce) = nonce.and_then(|nonce| HeaderValue::from_str(nonce).ok()) {
+        headers.insert(DPOP_NONCE, nonce);
+        headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    }
+}
+
+/// The gate has answered (or will) `100-continue` by itself (RFC 9110 section 10.1.1); another expectation is the
+/// upstream's to meet or refuse.
+fn drop_answered_expectation(headers: &mut HeaderMap) {
+    if has_token(headers, &EXPECT, "100-continue") {
+        headers.remove(EXPECT);
+    }
+}
+
+/// HTTP/2 may split the cookie header; HTTP/1.1 must not (RFC 9113 section 8.2.3).
+fn join_cookies(headers: &mut HeaderMap) {
+    let lines: Vec<&[u8]> = headers.get_all(COOKIE).iter().map(HeaderValue::as_bytes).collect();
+    if lines.len() < 2 {
+        return;
+    }
+    if let Ok(joined) = HeaderValue::from_bytes(&lines.join(&b"; "[..])) {
+        headers.insert(COOKIE, joined);
+    }
+}
+
+/// Sets every header of `ours`, in place of whatever bears its name.
+fn overwrite(headers: &mut HeaderMap, ours: HeaderMap) {
+    for name in ours.keys() {
+        headers.remove(name);
+    }
+    let mut last = None;
+    for (name, value) in ours {
+        last = name.or(last);
+        if let Some(name) = &last {
+            headers.append(name, value);
+        }
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_upstreams_nonce_is_dropped_and_ours_is_not_cacheable() {
+        for (nonce, expected, cache) in [(None, None, "max-age=60"), (Some("ours"), Some("ours"), "no-store")] {
+            let mut headers = HeaderMap::new();
+            headers.append(DPOP_NONCE, HeaderValue::from_static("theirs"));
+            headers.append(DPOP_NONCE, HeaderValue::from_static("theirs too"));
+            headers.insert(CACHE_CONTROL, HeaderValue::from_static("max-age=60"));
+            headers.insert("connection", HeaderValue::from_static("x-hop"));
+            headers.insert("x-hop", HeaderValue::from_static("1"));
+            headers.insert("www-authenticate", HeaderValue::from_static("Basic"));
+            inbound(&mut headers, nonce);
+            let nonces: Vec<_> = headers.get_all(DPOP_NONCE).iter().collect();
+            assert_eq!(nonces, Vec::from_iter(expected));
+            assert_eq!(headers.get(CACHE_CONTROL).unwrap(), cache);
+            assert!(!headers.contains_key("x-hop") && headers.contains_key("www-authenticate"));
+        }
+    }
+
+    #[test]
+    fn cookie_crumbs_are_joined() {
+        for (came, sent) in [(&["a=1"][..], "a=1"), (&["a=1", "b=2", "c=3"], "a=1; b=2; c=3")] {
+            let mut headers = HeaderMap::new();
+            for crumb in came {
+                headers.append(COOKIE, HeaderValue::from_str(crumb).unwrap());
+            }
+            join_cookies(&mut headers);
+            assert_eq!(headers.get_all(COOKIE).iter().collect::<Vec<_>>(), [sent]);
+        }
+    }
+
+    #[test]
+    fn only_an_expectation_that_was_answered_stays_behind() {
+        for (came, passes) in [("100-continue", false), ("100-Continue", false), ("something-else", true)] {
+            let mut headers = HeaderMap::new();
+            headers.insert(EXPECT, HeaderValue::from_str(came).unwrap());
+            drop_answered_expectation(&mut headers);
+            assert_eq!(headers.contains_key(EXPECT), passes, "{came}");
+        }
+    }
+
+    #[test]
+    fn what_is_ours_replaces_every_line_of_that_name() {
+        let mut headers = HeaderMap::new();
+        headers.append("x-auth-subject", HeaderValue::from_static("root"));
+        headers.append("x-auth-subject", HeaderValue::from_static("admin"));
+        headers.append("accept", HeaderValue::from_static("*/*"));
+        let mut ours = HeaderMap::new();
+        ours.append("x-auth-subject", HeaderValue::from_static("alice"));
+        ours.append("x-auth-groups", HeaderValue::from_static("a"));
+        ours.append("x-auth-groups", HeaderValue::from_static("b"));
+        overwrite(&mut headers, ours);
+        assert_eq!(headers.get_all("x-auth-subject").iter().collect::<Vec<_>>(), ["alice"]);
+        assert_eq!(headers.get_all("x-auth-groups").iter().collect::<Vec<_>>(), ["a", "b"]);
+        assert!(headers.contains_key("accept"));
+    }
+}

@@ -1,0 +1,61 @@
+//! A gate for unit tests: one route, no issuers.
+#![allow(clippy::unwrap_used)]
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::clock::Clock;
+use crate::dpop::ProofPolicy;
+use crate::issuer::{Bounds, Issuers};
+use crate::jose::Algorithm;
+use crate::metrics::Metrics;
+use crate::nonce::{NonceOptions, Nonces};
+use crate::policy::{Auth, Mode, PathMatch, Requirement, Route, RouteMatch, Routes};
+use crate::replay::{MemoryOptions, MemoryStore, ReplayStore};
+use crate::secret::Secret;
+use crate::target::Trust;
+
+use super::{ForwardToken, Gate, IdentityOptions};
+
+pub(super) fn gate(auth: Auth) -> Gate {
+    let metrics = Arc::new(Metrics::new().unwrap());
+    let route = Route {
+        matches: RouteMatch { path: PathMatch::Prefix("/".to_owned()), methods: Vec::new(), host: None },
+        upstream: "orders".into(),
+        auth,
+        mode: Mode::Enforce,
+        require: Requirement { scopes: vec!["orders.read".to_owned(), "orders.write".to_owned()], claims: Vec::new() },
+        cors: None,
+        metrics: metrics.route("orders"),
+    };
+    let memory = MemoryOptions { capacity: 100, proof_lifetime: Duration::from_secs(60), floor: None };
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let tls = rustls::ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
+    let tls = Arc::new(tls.with_root_certificates(rustls::RootCertStore::empty()).with_no_client_auth());
+    Gate {
+        trust: Trust::default(),
+        routes: Routes::new(vec![route]),
+        proof: ProofPolicy {
+            algorithms: vec![Algorithm::Es256, Algorithm::EdDsa],
+            lifetime: Duration::from_secs(60),
+            clock_skew: Duration::from_secs(15),
+        },
+        nonces: Some(Nonces::new(NonceOptions {
+            lifetime: Duration::from_secs(300),
+            secret: Secret::new(vec![1; 32]),
+            previous: None,
+            not_before: None,
+        })),
+        replay: Arc::new(ReplayStore::Memory(MemoryStore::new(memory, metrics.replay_entries.clone()))),
+        issuers: Arc::new(Issuers::new(
+            Vec::new(),
+            Bounds::default(),
+            &Clock::System,
+            Arc::clone(&metrics),
+            &tls,
+            None,
+        )),
+        identity: IdentityOptions { headers: Vec::new(), forward_token: ForwardToken::No, assertion: None },
+        metrics,
+    }
+}

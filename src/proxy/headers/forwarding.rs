@@ -1,0 +1,304 @@
+//! `Forwarded` (RFC 7239) and `X-Forwarded-*`: written anew, whatever a stranger sent of them.
+
+use std::fmt::Write as _;
+use std::net::IpAddr;
+
+use bytes::Bytes;
+use http::header::FORWARDED;
+use http::{HeaderMap, HeaderName, HeaderValue};
+
+use crate::target::Scheme;
+
+const FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+const PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+const HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
+
+/// Dropped whoever sent them: a legacy framework takes the first four for another path than the one that was
+/// matched, and CGI makes `HTTP_PROXY` of the last.
+const NEVER: [&str; 5] = ["x-original-url", "x-original-uri", "x-rewrite-url", "x-rewrite-uri", "proxy"];
+
+/// Whose word is passed on only if the peer is believed; a name that ends in `-` stands for all that start so.
+const FORWARDING: [&str; 4] = ["forwarded", "x-forwarded-", "x-real-ip", "x-original-"];
+
+/// Who sent the request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::proxy) enum Sender {
+    /// A trusted proxy: its lists are appended to.
+    Believed,
+    /// Anybody else.
+    Stranger,
+}
+
+/// How the client came, for those behind the gate.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Origin<'a> {
+    pub(super) peer: IpAddr,
+    pub(super) scheme: Scheme,
+    pub(super) authority: &'a str,
+}
+
+/// Writes all of them.
+pub(super) fn write(headers: &mut HeaderMap, sender: Sender, origin: Origin<'_>) {
+    drop_untold(headers, sender);
+    let peer = origin.peer.to_canonical();
+    let proto = match origin.scheme {
+        Scheme::Http => "http",
+        Scheme::Https => "https",
+    };
+    append(headers, FOR, &peer.to_string());
+    append(headers, FORWARDED, &forwarded_element(peer, proto, origin.authority));
+    headers.insert(PROTO, HeaderValue::from_static(proto));
+    set(headers, HOST, origin.authority.as_bytes().to_vec());
+}
+
+/// Removes what the sender has no say in, in any spelling that a legacy framework folds into it.
+fn drop_untold(headers: &mut HeaderMap, sender: Sender) {
+    let goes = |name: &&HeaderName| {
+        let name = name.as_str();
+        NEVER.iter().any(|never| name.len() == never.len() && folds_into(name, never))
+            || FORWARDING.iter().any(|own| {
+                let fits = if own.ends_with('-') { name.len() > own.len() } else { name.len() == own.len() };
+                // A believed peer writes the true names; `x_forwarded_for` was let through, not written, by it.
+                let vouched =
+                    sender == Sender::Believed && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-');
+                fits && folds_into(name, own) && !vouched
+            })
+    };
+    let gone: Vec<HeaderName> = headers.keys().filter(goes).cloned().collect();
+    for name in gone {
+        headers.remove(name);
+    }
+}
+
+/// Whether `name` starts with `own`, any character that is no letter or digit standing for `-` (design section 5).
+fn folds_into(name: &str, own: &str) -> bool {
+    name.len() >= own.len()
+        && name
+            .bytes()
+            .zip(own.bytes())
+            .all(|(came, wanted)| came == wanted || (wanted == b'-' && !came.is_ascii_alphanumeric()))
+}
+
+/// RFC 7239 section 4; an IPv6 address is bracketed and quoted (section 6).
+fn forwarded_element(peer: IpAddr, proto: &str, authority: &str) -> String {
+    let mut element = String::with_capacity(64 + authority.len());
+    let _ = match peer {
+        IpAddr::V4(ip) => write!(element, "for={ip}"),
+        IpAddr::V6(ip) => write!(element, "for=\"[{ip}]\""),
+    };
+    let _ = write!(element, ";host=\"{authority}\";proto={proto}");
+    element
+}
+
+/// Adds a member to a list that may have several lines, as one line.
+fn append(headers: &mut HeaderMap, name: HeaderName, member: &str) {
+    let mut list = Vec::with_capacity(64);
+    for line in headers.get_all(&name) {
+        if !line.as_bytes().trim_ascii().is_empty() {
+            list.extend_from_slice(line.as_bytes());
+            list.extend_from_slice(b", ");
+        }
+    }
+    list.extend_from_slice(member.as_bytes());
+    set(headers, name, list);
+}
+
+/// Sets a value, or removes the header where it cannot be one: never leaves the client's in place.
+fn set(headers: &mut HeaderMap, name: HeaderName, value: Vec<u8>) {
+    match HeaderValue::from_maybe_shared(Bytes::from(value)) {
+        Ok(value) => drop(headers.insert(name, value)),
+        Err(_) => drop(headers.remove(name)),
+    }
+}
+
+/// The client's address: the peer's, or where proxies are believed the last one in `X-Forwarded-For` (else in
+/// `Forwarded`) that none of them has. For logs only.
+pub(in crate::proxy) fn client_address(headers: &HeaderMap, peer: IpAddr, believed: impl Fn(IpAddr) -> bool) -> IpAddr {
+    let peer = peer.to_canonical();
+    if !believed(peer) {
+        return peer;
+    }
+    let mut client = peer;
+    let chain =
+        if headers.contains_key(&FOR) { members(headers, &FOR, "") } else { members(headers, &FORWARDED, "for=") };
+    for member in chain.into_iter().rev() {
+        let Some(address) = member else { break };
+        client = address;
+        if !believed(address) {
+            break;
+        }
+    }
+    client
+}
+
+/// The addresses of a list, in order; `None` for what is none (`unknown`, an obfuscated name, rubbish).
+fn members(headers: &HeaderMap, name: &HeaderName, key: &str) -> Vec<Option<IpAddr>> {
+    let mut addresses = Vec::new();
+    for line in headers.get_all(name) {
+        for member in line.as_bytes().split(|byte| *byte == b',') {
+            let text = std::str::from_utf8(member).unwrap_or_default();
+            let node = text.split(';').map(str::trim).find_map(|pair| match pair.get(..key.len()) {
+                Some(found) if found.eq_ignore_ascii_case(key) => pair.get(key.len()..),
+                _ => None,
+            });
+            addresses.push(node.and_then(address));
+        }
+    }
+    addresses
+}
+
+/// `192.0.2.1`, `192.0.2.1:80`, `2001:db8::1`, `[2001:db8::1]:80`, each also in quotes.
+fn address(node: &str) -> Option<IpAddr> {
+    let node = node.trim_matches('"');
+    let bare = match node.strip_prefix('[') {
+        Some(rest) => rest.split(']').next()?,
+        None if node.matches(':').count() == 1 => node.split(':').next()?,
+        None => node,
+    };
+    bare.parse::<IpAddr>().ok().map(|ip| ip.to_canonical())
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn map(rows: &[(&str, &str)]) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        for (name, value) in rows {
+            headers.append(HeaderName::from_bytes(name.as_bytes()).unwrap(), HeaderValue::from_str(value).unwrap());
+        }
+        headers
+    }
+
+    fn origin(peer: &str) -> Origin<'static> {
+        Origin { peer: peer.parse().unwrap(), scheme: Scheme::Https, authority: "api.example.com" }
+    }
+
+    fn sorted(headers: &HeaderMap) -> Vec<(&str, &str)> {
+        let mut rows: Vec<_> = headers.iter().map(|(name, value)| (name.as_str(), value.to_str().unwrap())).collect();
+        rows.sort_unstable();
+        rows
+    }
+
+    const OURS: [(&str, &str); 4] = [
+        ("forwarded", "for=192.0.2.1;host=\"api.example.com\";proto=https"),
+        ("x-forwarded-for", "192.0.2.1"),
+        ("x-forwarded-host", "api.example.com"),
+        ("x-forwarded-proto", "https"),
+    ];
+
+    #[test]
+    fn a_stranger_has_no_say() {
+        for (name, value) in [
+            ("Forwarded", "for=10.0.0.1;proto=http"),
+            ("X-Forwarded-For", "10.0.0.1"),
+            ("X_Forwarded_For", "10.0.0.1"),
+            ("x.forwarded-for", "10.0.0.1"),
+            ("X-Forwarded-Host", "evil.example"),
+            ("X-Forwarded-Proto", "http"),
+            ("X-Forwarded-Port", "80"),
+            ("X-Forwarded-Prefix", "/admin"),
+            ("X-Forwarded-Server", "a"),
+            ("X-Forwarded-Ssl", "on"),
+            ("X-Forwarded-Uri", "/admin"),
+            ("X-Forwarded-Method", "DELETE"),
+            ("X-Forwarded-Client-Cert", "Subject=root"),
+            ("X-Real-Ip", "10.0.0.1"),
+            ("X_Real_IP", "10.0.0.1"),
+            ("X-Original-Method", "DELETE"),
+            ("X-Original-Url", "/admin"),
+            ("X-Rewrite-Url", "/admin"),
+            ("X_Rewrite_URL", "/admin"),
+            ("Proxy", "http://evil.example"),
+        ] {
+            let mut headers = map(&[(name, value), (name, value)]);
+            write(&mut headers, Sender::Stranger, origin("192.0.2.1"));
+            assert_eq!(sorted(&headers), OURS, "{name}");
+        }
+    }
+
+    #[test]
+    fn what_only_looks_alike_stays() {
+        let rows = [("x-forwarded", "1"), ("x-real-ips", "2"), ("proxy-status", "3"), ("forwarded-by", "4")];
+        let mut headers = map(&rows);
+        write(&mut headers, Sender::Stranger, origin("192.0.2.1"));
+        for (name, value) in rows {
+            assert_eq!(headers.get(name).unwrap(), value);
+        }
+    }
+
+    #[test]
+    fn a_believed_peers_lists_are_appended_to() {
+        let mut headers = map(&[
+            ("X-Forwarded-For", "203.0.113.9"),
+            ("X-Forwarded-For", "10.0.0.3, 10.0.0.2"),
+            ("Forwarded", "for=203.0.113.9"),
+            ("X-Forwarded-Port", "8443"),
+            ("X-Forwarded-Proto", "http"),
+            ("X_Forwarded_For", "1.1.1.1"),
+            ("X-Original-Url", "/admin"),
+        ]);
+        write(&mut headers, Sender::Believed, origin("::ffff:10.0.0.1"));
+        assert_eq!(
+            sorted(&headers),
+            [
+                ("forwarded", "for=203.0.113.9, for=10.0.0.1;host=\"api.example.com\";proto=https"),
+                ("x-forwarded-for", "203.0.113.9, 10.0.0.3, 10.0.0.2, 10.0.0.1"),
+                ("x-forwarded-host", "api.example.com"),
+                ("x-forwarded-port", "8443"),
+                ("x-forwarded-proto", "https"),
+            ]
+        );
+    }
+
+    #[test]
+    fn ipv6_is_bracketed_and_quoted() {
+        let mut headers = HeaderMap::new();
+        write(&mut headers, Sender::Stranger, origin("2001:db8::1"));
+        assert_eq!(headers.get("x-forwarded-for").unwrap(), "2001:db8::1");
+        let forwarded = headers.get(FORWARDED).unwrap();
+        assert_eq!(forwarded, "for=\"[2001:db8::1]\";host=\"api.example.com\";proto=https");
+    }
+
+    #[test]
+    fn the_client_is_the_last_that_no_trusted_proxy_has() {
+        let inside = |ip: IpAddr| ip.to_string().starts_with("10.");
+        for (peer, rows, client) in [
+            ("192.0.2.1", &[("X-Forwarded-For", "1.1.1.1")][..], "192.0.2.1"),
+            ("10.0.0.1", &[], "10.0.0.1"),
+            ("10.0.0.1", &[("X-Forwarded-For", "6.6.6.6, 192.0.2.7, 10.0.0.2")], "192.0.2.7"),
+            ("10.0.0.1", &[("X-Forwarded-For", "6.6.6.6"), ("X-Forwarded-For", "192.0.2.7:443")], "192.0.2.7"),
+            ("10.0.0.1", &[("X-Forwarded-For", "10.0.0.9, 10.0.0.2")], "10.0.0.9"),
+            ("10.0.0.1", &[("X-Forwarded-For", "6.6.6.6, rubbish, 10.0.0.2")], "10.0.0.2"),
+            ("10.0.0.1", &[("Forwarded", "for=\"[2001:db8::7]:80\";proto=https, For=10.0.0.2")], "2001:db8::7"),
+            ("10.0.0.1", &[("Forwarded", "for=unknown")], "10.0.0.1"),
+            ("10.0.0.1", &[("Forwarded", "proto=https")], "10.0.0.1"),
+        ] {
+            let found = client_address(&map(rows), peer.parse().unwrap(), inside);
+            assert_eq!(found.to_string(), client, "{peer} {rows:?}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn the_last_member_is_always_the_peer(lines in proptest::collection::vec("\\PC{0,60}", 0..4), believed: bool) {
+            let mut headers = HeaderMap::new();
+            for line in &lines {
+                headers.append(FOR, HeaderValue::from_bytes(line.as_bytes()).unwrap());
+                headers.append(FORWARDED, HeaderValue::from_bytes(line.as_bytes()).unwrap());
+            }
+            let _ = client_address(&headers, "10.0.0.1".parse().unwrap(), |ip| ip.is_loopback() || believed);
+            let sender = if believed { Sender::Believed } else { Sender::Stranger };
+            write(&mut headers, sender, origin("192.0.2.1"));
+            prop_assert_eq!(headers.get_all(FOR).iter().count(), 1);
+            prop_assert!(headers[FOR].as_bytes().ends_with(b"192.0.2.1"));
+            prop_assert_eq!(headers.get_all(FORWARDED).iter().count(), 1);
+            prop_assert!(headers[FORWARDED].as_bytes().ends_with(b"proto=https"));
+            if !believed {
+                prop_assert_eq!(&headers[FOR], "192.0.2.1");
+            }
+        }
+    }
+}

@@ -1,0 +1,103 @@
+//! Headers that hold for one connection only (RFC 9110 section 7.6.1).
+
+use http::header::{CONNECTION, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE, TRANSFER_ENCODING, UPGRADE};
+use http::{HeaderMap, HeaderName, HeaderValue};
+
+/// Beside what `Connection` names. `Trailer` stays: it announces what both sides forward.
+const HOP_BY_HOP: [HeaderName; 9] = [
+    CONNECTION,
+    HeaderName::from_static("keep-alive"),
+    HeaderName::from_static("proxy-connection"),
+    PROXY_AUTHENTICATE,
+    PROXY_AUTHORIZATION,
+    HeaderName::from_static("http2-settings"),
+    TE,
+    TRANSFER_ENCODING,
+    UPGRADE,
+];
+
+/// Removes them, those that `Connection` names first. Whatever is ours is set after this, so that
+/// `Connection: X-Auth-Subject` takes nothing of ours away.
+pub(super) fn remove(headers: &mut HeaderMap) {
+    let named: Vec<HeaderName> =
+        tokens(headers, &CONNECTION).filter_map(|name| HeaderName::from_bytes(name).ok()).collect();
+    for name in named {
+        headers.remove(name);
+    }
+    for name in &HOP_BY_HOP {
+        headers.remove(name);
+    }
+}
+
+/// The same for a request, but `TE: trailers` stays: gRPC asks for it, and trailers pass.
+pub(super) fn remove_from_request(headers: &mut HeaderMap) {
+    let trailers = has_token(headers, &TE, "trailers");
+    remove(headers);
+    if trailers {
+        headers.insert(TE, HeaderValue::from_static("trailers"));
+    }
+}
+
+/// Whether a comma-separated header has this member, whatever its case.
+pub(in crate::proxy) fn has_token(headers: &HeaderMap, name: &HeaderName, token: &str) -> bool {
+    tokens(headers, name).any(|member| member.eq_ignore_ascii_case(token.as_bytes()))
+}
+
+/// The members of a comma-separated header, all its lines together.
+pub(in crate::proxy) fn tokens<'a>(headers: &'a HeaderMap, name: &HeaderName) -> impl Iterator<Item = &'a [u8]> {
+    headers
+        .get_all(name)
+        .iter()
+        .flat_map(|line| line.as_bytes().split(|byte| *byte == b','))
+        .map(<[u8]>::trim_ascii)
+        .filter(|member| !member.is_empty())
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    fn map(rows: &[(&str, &str)]) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        for (name, value) in rows {
+            headers.append(HeaderName::from_bytes(name.as_bytes()).unwrap(), HeaderValue::from_str(value).unwrap());
+        }
+        headers
+    }
+
+    fn names(headers: &HeaderMap) -> Vec<&str> {
+        let mut names: Vec<&str> = headers.keys().map(HeaderName::as_str).collect();
+        names.sort_unstable();
+        names
+    }
+
+    #[test]
+    fn what_holds_for_one_connection_goes() {
+        for (came, left) in [
+            (&[("Connection", "close")][..], &[][..]),
+            (&[("Connection", "X-A, x-b"), ("X-A", "1"), ("X-B", "2"), ("X-C", "3")], &["x-c"]),
+            (&[("Connection", "X-A"), ("Connection", ",, X-B ,"), ("X-A", "1"), ("X-B", "2")], &[]),
+            (&[("Connection", "\u{fc}, a b, X-A"), ("X-A", "1")], &[]),
+            (&[("Keep-Alive", "timeout=5"), ("Proxy-Connection", "keep-alive"), ("Accept", "*/*")], &["accept"]),
+            (&[("Proxy-Authorization", "Basic eA=="), ("Proxy-Authenticate", "Basic")], &[]),
+            (&[("Transfer-Encoding", "chunked"), ("Trailer", "X-Sum")], &["trailer"]),
+            (&[("Upgrade", "h2c"), ("HTTP2-Settings", "AAMAAABk"), ("Connection", "Upgrade, HTTP2-Settings")], &[]),
+            (&[("TE", "gzip, deflate")], &[]),
+            (&[("TE", "gzip, Trailers"), ("Connection", "TE")], &["te"]),
+        ] {
+            let mut headers = map(came);
+            remove_from_request(&mut headers);
+            assert_eq!(names(&headers), left, "{came:?}");
+        }
+    }
+
+    #[test]
+    fn te_says_trailers_and_nothing_else() {
+        let mut headers = map(&[("TE", "gzip;q=0.5, trailers")]);
+        remove_from_request(&mut headers);
+        assert_eq!(headers.get(TE).unwrap(), "trailers");
+        remove(&mut headers);
+        assert!(headers.is_empty(), "a response has no TE");
+    }
+}

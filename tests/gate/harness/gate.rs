@@ -1,0 +1,258 @@
+//! The program under test, as a process.
+
+use std::fs;
+use std::io::{BufRead as _, BufReader};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::sync::{Arc, Mutex};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+use super::{Answer, SOON, exchange, until};
+
+const BINARY: &str = env!("CARGO_BIN_EXE_dpop-gate");
+
+/// Runs the program to its end.
+pub fn run(arguments: &[&str]) -> Output {
+    Command::new(BINARY).args(arguments).stdin(Stdio::null()).output().unwrap()
+}
+
+/// A folder with a configuration in it, from which gates are started.
+pub struct Gates {
+    folder: TempDir,
+    environment: Vec<(String, String)>,
+}
+
+impl Gates {
+    pub fn new(settings: &Value) -> Self {
+        let gates = Self { folder: TempDir::new().unwrap(), environment: Vec::new() };
+        gates.write("nonce.key", "a nonce secret of more than 32 bytes, for tests alone\n");
+        gates.configure(settings);
+        gates
+    }
+
+    /// Sets an environment variable of the processes to come.
+    pub fn environment(mut self, name: &str, value: &str) -> Self {
+        self.environment.push((name.into(), value.into()));
+        self
+    }
+
+    /// Replaces the configuration file.
+    pub fn configure(&self, settings: &Value) {
+        self.write("gate.yaml", &serde_yaml::to_string(settings).unwrap());
+    }
+
+    /// Writes a file beside the configuration, at once as an operator's tool would.
+    pub fn write(&self, name: &str, content: &str) {
+        let path = self.folder.path().join(name);
+        let new = path.with_extension("new");
+        fs::write(&new, content).unwrap();
+        fs::rename(new, path).unwrap();
+    }
+
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    /// Starts a gate and waits until it is ready.
+    pub async fn start(&self) -> Gate {
+        let gate = self.start_unready().await;
+        if gate.admin.is_some() {
+            until("the gate to be ready", || async { (gate.admin("/readyz").await.status == 200).then_some(()) }).await;
+        }
+        gate
+    }
+
+    /// Starts a gate and waits only until it listens.
+    pub async fn start_unready(&self) -> Gate {
+        let config = self.path("gate.yaml");
+        let wanted = doors(&config);
+        let mut child = Command::new(BINARY)
+            .args(["run", "--config"])
+            .arg(&config)
+            .envs(self.environment.iter().map(|(name, value)| (name, value)))
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let lines = Arc::new(Mutex::new(Vec::new()));
+        let stderr = child.stderr.take().unwrap();
+        let kept = Arc::clone(&lines);
+        let reader = thread::spawn(move || {
+            for line in BufReader::new(stderr).split(b'\n').map_while(Result::ok) {
+                kept.lock().unwrap().push(String::from_utf8_lossy(&line).into_owned());
+            }
+        });
+        let mut gate = Gate {
+            child,
+            lines,
+            reader: Some(reader),
+            secrets: Arc::default(),
+            listening: Vec::new(),
+            admin: None,
+            started: Instant::now(),
+        };
+        let end = Instant::now() + SOON;
+        while gate.listening.len() < wanted {
+            if let Some(status) = gate.child.try_wait().unwrap() {
+                panic!("the gate ended with {status} before it listened:\n{}", gate.log().join("\n"));
+            }
+            assert!(Instant::now() < end, "the gate does not listen:\n{}", gate.log().join("\n"));
+            tokio::time::sleep(Duration::from_millis(5)).await;
+            gate.listening = gate.heard();
+        }
+        gate.admin = gate.door("admin").map(|address| address.parse().unwrap());
+        gate
+    }
+}
+
+/// How many listeners the file asks for.
+fn doors(config: &Path) -> usize {
+    let file: Value = serde_yaml::from_str(&fs::read_to_string(config).unwrap()).unwrap();
+    file["listen"].as_array().map_or(1, Vec::len) + usize::from(file.get("admin").is_some())
+}
+
+/// A running gate. Ends with its owner; what it logged is then searched for panics and credentials.
+pub struct Gate {
+    child: Child,
+    lines: Arc<Mutex<Vec<String>>>,
+    reader: Option<JoinHandle<()>>,
+    secrets: Arc<Mutex<Vec<String>>>,
+    /// Door and address.
+    listening: Vec<(String, String)>,
+    admin: Option<SocketAddr>,
+    started: Instant,
+}
+
+impl Gate {
+    /// Where clients come in.
+    pub fn address(&self) -> SocketAddr {
+        self.door("proxy").expect("a proxy listener").parse().unwrap()
+    }
+
+    /// Where reverse proxies ask.
+    pub fn forward_auth(&self) -> SocketAddr {
+        self.door("forward_auth").expect("a forward_auth listener").parse().unwrap()
+    }
+
+    fn door(&self, door: &str) -> Option<String> {
+        self.listening.iter().find(|(name, _)| name == door).map(|(_, address)| address.clone())
+    }
+
+    fn heard(&self) -> Vec<(String, String)> {
+        self.log_of("listening")
+            .iter()
+            .map(|line| (line["door"].as_str().unwrap().to_owned(), line["address"].as_str().unwrap().to_owned()))
+            .collect()
+    }
+
+    /// Everything it wrote to standard error so far.
+    pub fn log(&self) -> Vec<String> {
+        self.lines.lock().unwrap().clone()
+    }
+
+    /// The log lines with that message.
+    pub fn log_of(&self, message: &str) -> Vec<Value> {
+        let lines = self.log();
+        let parsed = lines.iter().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+        parsed.filter(|line| line["message"] == message).collect()
+    }
+
+    /// The log lines of requests: those with a `request_id` and a `status`.
+    pub fn requests_logged(&self) -> Vec<Value> {
+        let lines = self.log();
+        let parsed = lines.iter().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+        parsed.filter(|line| line.get("request_id").is_some() && line.get("status").is_some()).collect()
+    }
+
+    /// Asks the admin listener.
+    pub async fn admin(&self, path: &str) -> Answer {
+        let address = self.admin.expect("an admin listener");
+        let request = http::Request::get(path).header("host", address.to_string());
+        exchange(address, request.body(Vec::new()).unwrap()).await
+    }
+
+    /// A metric's value, summed over every series with these labels.
+    pub async fn metric(&self, name: &str, labels: &[(&str, &str)]) -> f64 {
+        let text = self.admin("/metrics").await.text();
+        let wanted: Vec<String> = labels.iter().map(|(label, value)| format!("{label}=\"{value}\"")).collect();
+        let series = text.lines().filter(|line| {
+            line.strip_prefix(name).is_some_and(|rest| rest.starts_with(['{', ' ']))
+                && wanted.iter().all(|label| line.contains(label))
+        });
+        series.map(|line| line.rsplit(' ').next().unwrap().parse::<f64>().unwrap()).sum()
+    }
+
+    /// How often that reason was given.
+    pub async fn refusals(&self, reason: &str) -> f64 {
+        self.metric("dpop_gate_refusals_total", &[("reason", reason)]).await
+    }
+
+    /// From now on this must not stand in the log.
+    pub fn secrets(&self) -> Arc<Mutex<Vec<String>>> {
+        Arc::clone(&self.secrets)
+    }
+
+    /// Sends a signal by its name.
+    pub fn signal(&self, name: &str) {
+        let status = Command::new("sh").args(["-c", &format!("kill -{name} {}", self.child.id())]).status().unwrap();
+        assert!(status.success(), "no signal {name}");
+    }
+
+    /// Waits until the process has ended.
+    pub async fn ended(&mut self) -> ExitStatus {
+        let end = Instant::now() + SOON;
+        loop {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                return status;
+            }
+            assert!(Instant::now() < end, "the gate does not end:\n{}", self.log().join("\n"));
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+
+    /// Ends it as a crash would.
+    pub async fn killed(mut self) {
+        self.child.kill().unwrap();
+        self.ended().await;
+    }
+
+    /// Most memory that it ever held, in bytes.
+    pub fn peak_memory(&self) -> u64 {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
+        let line = status.lines().find(|line| line.starts_with("VmHWM:")).unwrap();
+        line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap() * 1024
+    }
+
+    /// How long ago it was started.
+    pub fn age(&self) -> Duration {
+        self.started.elapsed()
+    }
+}
+
+impl Drop for Gate {
+    fn drop(&mut self) {
+        // It may have ended by itself; then there is nothing to kill.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        if let Some(reader) = self.reader.take() {
+            let _ = reader.join();
+        }
+        let log = self.log();
+        if thread::panicking() {
+            eprintln!("--- the gate's last lines\n{}", log[log.len().saturating_sub(30)..].join("\n"));
+            return;
+        }
+        for line in &log {
+            assert!(!line.contains("panicked"), "the gate panicked: {line}");
+            for secret in self.secrets.lock().unwrap().iter() {
+                assert!(!line.contains(secret.as_str()), "a credential stands in the log: {line}");
+            }
+        }
+    }
+}

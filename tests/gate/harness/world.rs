@@ -1,0 +1,61 @@
+//! The usual scene: an issuer, an upstream, and a gate between the upstream and its callers.
+
+use serde_json::{Value, json};
+
+use super::{Client, Gate, Gates, Issuer, Upstream};
+
+/// What tokens are meant for.
+pub const AUDIENCE: &str = "api://orders";
+
+/// The usual configuration, for a test to change.
+pub fn settings(issuer: &Issuer, upstream: &Upstream) -> Value {
+    json!({
+        "listen": [{"address": "127.0.0.1:0"}],
+        "admin": {"address": "127.0.0.1:0"},
+        "issuers": [issuer.settings()],
+        "dpop": {"nonce": {"mode": "required"}, "replay": {}},
+        "upstreams": {"orders": {"urls": [upstream.url()]}},
+        "routes": [{"name": "orders", "match": {"path": "/orders/"}, "upstream": "orders"}],
+        "identity": {},
+        "limits": {},
+    })
+}
+
+pub struct World {
+    pub issuer: Issuer,
+    pub upstream: Upstream,
+    pub gates: Gates,
+    pub gate: Gate,
+}
+
+impl World {
+    /// With the usual configuration.
+    pub async fn start() -> Self {
+        Self::with(|_| {}).await
+    }
+
+    /// With the usual configuration, changed.
+    pub async fn with(change: impl FnOnce(&mut Value)) -> Self {
+        Self::prepared(change, |gates| gates).await
+    }
+
+    /// With the usual configuration, changed, and a folder that something was put into before the start.
+    pub async fn prepared(change: impl FnOnce(&mut Value), prepare: impl FnOnce(Gates) -> Gates) -> Self {
+        let (issuer, upstream) = (Issuer::start().await, Upstream::start().await);
+        let mut settings = settings(&issuer, &upstream);
+        change(&mut settings);
+        let gates = prepare(Gates::new(&settings));
+        let gate = gates.start().await;
+        Self { issuer, upstream, gates, gate }
+    }
+
+    /// A fresh client that has no nonce yet.
+    pub fn stranger(&self) -> Client {
+        Client::of(&self.gate, &self.issuer)
+    }
+
+    /// A fresh client that has a nonce.
+    pub async fn client(&self) -> Client {
+        self.stranger().greeted().await
+    }
+}

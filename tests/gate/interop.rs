@@ -1,0 +1,44 @@
+//! Clients that somebody else wrote: the npm packages `dpop` and `oauth4webapi`, through the gate, nonces required.
+
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use serde_json::{Value, json};
+
+use super::harness::World;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn public_clients_get_a_token_and_an_answer_through_the_gate() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/interop");
+    assert!(folder.join("node_modules").exists(), "the clients are not installed; `bash tests/run` does it");
+    let world = World::with(|settings| {
+        let issuer = settings["issuers"][0]["issuer"].clone();
+        settings["upstreams"]["issuer"] = json!({"urls": [issuer]});
+        settings["routes"][1] = json!({"name": "token", "match": {"path": "/token", "methods": ["POST"]},
+                                       "upstream": "issuer", "auth": "token_endpoint"});
+    })
+    .await;
+    let origin = format!("http://{}", world.gate.address());
+    world.issuer.publish_token_endpoint(&format!("{origin}/token"));
+    let output = tokio::task::spawn_blocking(move || {
+        Command::new("node").arg("clients.mjs").arg(origin).current_dir(folder).stdin(Stdio::null()).output().unwrap()
+    })
+    .await
+    .unwrap();
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{errors}\n{:?}", world.gate.log());
+
+    let results: Vec<Value> =
+        String::from_utf8(output.stdout).unwrap().lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let names: Vec<&str> = results.iter().map(|result| result["client"].as_str().unwrap()).collect();
+    assert_eq!(names, ["oauth4webapi", "dpop ES256", "dpop Ed25519", "dpop RS256", "dpop PS256"]);
+    for result in &results {
+        // Challenged once, at the token endpoint; from then on the nonce is known.
+        assert_eq!(result["statuses"], json!([400, 200, 200, 200]), "{result}");
+        let headers = result["seen"]["headers"].as_array().unwrap();
+        let sent = |name: &str| headers.iter().find(|header| header[0] == name).map(|header| &header[1]);
+        assert_eq!(sent("x-auth-jkt"), Some(&result["jkt"]), "{result}");
+        assert_eq!(sent("x-auth-subject"), Some(&json!("alice")), "{result}");
+        assert_eq!((sent("authorization"), sent("dpop")), (None, None), "{result}");
+    }
+}

@@ -1,0 +1,19 @@
+//! The gate from outside: a real process between real sockets, judged by the contract alone.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::print_stderr,
+    unreachable_pub,
+    reason = "a test that cannot go on should say so and fail; its modules are no library"
+)]
+
+mod harness;
+mod interop;
+mod journey;
+mod operations;
+mod refusals;
+mod replay;
+mod smuggling;
+mod streaming;
