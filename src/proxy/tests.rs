@@ -145,7 +145,7 @@ fn gate(metrics: &Arc<Metrics>) -> Gate {
             not_before: None,
         })),
         replay: Arc::new(ReplayStore::Memory(MemoryStore::new(memory, metrics.replay_entries.clone()))),
-        issuers: Arc::new(Issuers::new(Vec::new(), Bounds::default(), &Clock::System, Arc::clone(metrics), &tls, None)),
+        issuers: Arc::new(Issuers::new(Vec::new(), Bounds::default(), Clock::System, Arc::clone(metrics), tls, None)),
         identity: IdentityOptions {
             headers: vec![(http::HeaderName::from_static("x-auth-subject"), "sub".to_owned())],
             forward_token: ForwardToken::No,
