@@ -1,6 +1,6 @@
 //! A real HTTP server on loopback that answers as an issuer would, for the tests of this module.
 
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, clippy::needless_pass_by_value)]
 
 use std::collections::HashMap;
 use std::convert::Infallible;

@@ -787,7 +787,7 @@ fn nothing_secret_prints() {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let stub = runtime.block_on(Stub::start());
     let options = issuer(ISS, introspection(&stub));
-    let header = super::introspection::basic("gate", &Secret::new(b"s3cret".to_vec()));
+    let header = introspection::basic("gate", &Secret::new(b"s3cret".to_vec()));
     let text = format!("{options:?} {:?} {header:?}", World::new(vec![options.clone()]).issuers);
     assert!(text.contains(ISS));
     assert!(!text.contains("p@ss") && !text.contains("s3cret") && !text.contains("Basic"), "{text}");
