@@ -142,7 +142,10 @@ fn a_secret_that_everybody_can_read_is_told() {
     fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).unwrap();
     let lines = files.changed("gateway.yaml", "10MiB", "11MiB");
     assert_eq!(lines.len(), 1, "{lines:#?}");
-    assert!(lines[0].contains(": warning: identity.assertion.key_file: ") && lines[0].contains("every user"), "{lines:#?}");
+    assert!(
+        lines[0].contains(": warning: identity.assertion.key_file: ") && lines[0].contains("every user"),
+        "{lines:#?}"
+    );
 }
 
 #[test]
@@ -189,7 +192,8 @@ fn the_reference_has_every_key_with_its_default_and_no_other() {
     for (key, default) in &expected {
         // `issuers`, `upstreams` and `require` are shown by example; their own keys are compared one by one.
         let Some(default) = default else { continue };
-        let is_empty = default.as_array().is_some_and(Vec::is_empty) || default.as_object().is_some_and(|o| o.is_empty());
+        let is_empty =
+            default.as_array().is_some_and(Vec::is_empty) || default.as_object().is_some_and(|o| o.is_empty());
         if is_empty || (default.is_object() && key != "identity.headers") {
             continue;
         }
@@ -204,7 +208,8 @@ fn the_schema_forbids_what_it_does_not_know_and_describes_what_it_does() {
     let schema = config::schema();
     assert_eq!(schema["$schema"], "https://json-schema.org/draft/2020-12/schema");
     let definitions = schema["$defs"].as_object().unwrap();
-    for (name, object) in definitions.iter().map(|(name, schema)| (name.as_str(), schema)).chain([("the file", &schema)])
+    for (name, object) in
+        definitions.iter().map(|(name, schema)| (name.as_str(), schema)).chain([("the file", &schema)])
     {
         let Some(properties) = object.get("properties").and_then(Value::as_object) else { continue };
         assert_eq!(object["additionalProperties"], false, "{name}");
