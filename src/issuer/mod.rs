@@ -237,7 +237,7 @@ impl Issuers {
 
     /// The issuers' names, in the order of the file.
     pub fn names(&self) -> impl Iterator<Item = &str> {
-        [].into_iter()
+        self.members.iter().map(|member| member.options.issuer.as_str())
     }
 
     /// For the status page.

@@ -133,7 +133,9 @@ impl TextFields<'_, '_> {
                 self.writer.write_char(' ')?;
                 plain(self.writer, value)
             }
-            name if value.contains(|c: char| !c.is_ascii_graphic() || c == '"') => write!(self.writer, " {name}={value:?}"),
+            name if value.contains(|c: char| !c.is_ascii_graphic() || c == '"') => {
+                write!(self.writer, " {name}={value:?}")
+            }
             name => write!(self.writer, " {name}={value}"),
         });
     }

@@ -44,27 +44,36 @@ fn an_access_line_is_its_fields_and_nothing_else() {
         info!(target: "access", status = 401_u64, path = "/a\"\n\u{1b}[2J", upstream_ms = 0.5, up = true, n = -1_i64,
             reason = %"replayed", sub = tracing::field::Empty, jkt = None::<&str>);
     });
-    assert_eq!(objects(&lines), [json!({
-        "time": "2027-01-15T08:00:00.000042Z", "level": "INFO", "status": 401, "path": "/a\"\n\u{1b}[2J",
-        "upstream_ms": 0.5, "up": true, "n": -1, "reason": "replayed",
-    })]);
+    assert_eq!(
+        objects(&lines),
+        [json!({
+            "time": "2027-01-15T08:00:00.000042Z", "level": "INFO", "status": 401, "path": "/a\"\n\u{1b}[2J",
+            "upstream_ms": 0.5, "up": true, "n": -1, "reason": "replayed",
+        })]
+    );
     assert!(!lines[0].contains('\u{1b}'));
 }
 
 #[test]
 fn another_line_has_message_target_and_fields() {
     let lines = lines("", Style::Json, || warn!(address = ?Some(1), "it is {}", "late"));
-    assert_eq!(objects(&lines), [json!({
-        "time": "2027-01-15T08:00:00.000042Z", "level": "WARN", "target": "dpop_gate::telemetry::tests",
-        "message": "it is late", "address": "Some(1)",
-    })]);
+    assert_eq!(
+        objects(&lines),
+        [json!({
+            "time": "2027-01-15T08:00:00.000042Z", "level": "WARN", "target": "dpop_gate::telemetry::tests",
+            "message": "it is late", "address": "Some(1)",
+        })]
+    );
 }
 
 #[test]
 fn text_stays_on_its_line_and_moves_no_cursor() {
     let lines = lines("", Style::Text, || error!(path = "/a b\n\u{1b}[2J", status = 5, "it's \n\u{1b}[2J"));
     assert_eq!(lines.len(), 1);
-    assert!(lines[0].starts_with("2027-01-15T08:00:00.000042Z ERROR dpop_gate::telemetry::tests: it's \\n"), "{lines:?}");
+    assert!(
+        lines[0].starts_with("2027-01-15T08:00:00.000042Z ERROR dpop_gate::telemetry::tests: it's \\n"),
+        "{lines:?}"
+    );
     assert!(lines[0].contains("status=5") && !lines[0].contains('\u{1b}'), "{lines:?}");
 }
 
@@ -83,7 +92,9 @@ fn rust_log_decides_on_our_own_events_and_info_is_the_default() {
 
 #[test]
 fn no_rust_log_makes_a_library_tell_header_values() {
-    for wanted in ["trace", "h2=trace", "h2::codec=trace,hyper=debug", "hyper_util=trace,rustls=trace,tokio_rustls=trace"] {
+    for wanted in
+        ["trace", "h2=trace", "h2::codec=trace,hyper=debug", "hyper_util=trace,rustls=trace,tokio_rustls=trace"]
+    {
         let lines = lines(wanted, Style::Json, || {
             trace!(target: "h2::codec::framed_read", "secret");
             debug!(target: "h2", "secret");

@@ -233,6 +233,7 @@ impl Drop for InFlight {
 
 fn finish(response: Response<Incoming>, mut lease: Lease, in_flight: InFlight) -> Response<ResponseBody> {
     if response.status() == StatusCode::SWITCHING_PROTOCOLS {
+        lease.surrender();
         return response.map(ResponseBody::upgraded);
     }
     lease.note_keep_alive(response.headers());

@@ -88,15 +88,8 @@ impl Gates {
                 kept.lock().unwrap().push(String::from_utf8_lossy(&line).into_owned());
             }
         });
-        let mut gate = Gate {
-            child,
-            lines,
-            reader: Some(reader),
-            secrets: Arc::default(),
-            listening: Vec::new(),
-            admin: None,
-            started: Instant::now(),
-        };
+        let mut gate =
+            Gate { child, lines, reader: Some(reader), secrets: Arc::default(), listening: Vec::new(), admin: None };
         let end = Instant::now() + SOON;
         while gate.listening.len() < wanted {
             if let Some(status) = gate.child.try_wait().unwrap() {
@@ -126,7 +119,6 @@ pub struct Gate {
     /// Door and address.
     listening: Vec<(String, String)>,
     admin: Option<SocketAddr>,
-    started: Instant,
 }
 
 impl Gate {
@@ -227,11 +219,6 @@ impl Gate {
         let status = fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
         let line = status.lines().find(|line| line.starts_with("VmHWM:")).unwrap();
         line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap() * 1024
-    }
-
-    /// How long ago it was started.
-    pub fn age(&self) -> Duration {
-        self.started.elapsed()
     }
 }
 

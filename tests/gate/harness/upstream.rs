@@ -56,8 +56,6 @@ pub struct Upstream {
 struct Shared {
     seen: Mutex<Vec<Seen>>,
     released: Semaphore,
-    /// Bytes of request bodies that have arrived so far.
-    arrived: Mutex<u64>,
 }
 
 /// What `download` sends.
@@ -67,7 +65,7 @@ impl Upstream {
     pub async fn start() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let shared = Shared { seen: Mutex::default(), released: Semaphore::new(0), arrived: Mutex::new(0) };
+        let shared = Shared { seen: Mutex::default(), released: Semaphore::new(0) };
         let shared = Arc::new(shared);
         let of_server = Arc::clone(&shared);
         tokio::spawn(async move {
@@ -107,11 +105,6 @@ impl Upstream {
     /// Lets one held answer go.
     pub fn release(&self) {
         self.shared.released.add_permits(1);
-    }
-
-    /// Bytes of request bodies that have arrived so far.
-    pub fn arrived(&self) -> u64 {
-        *self.shared.arrived.lock().unwrap()
     }
 }
 
@@ -213,7 +206,6 @@ async fn answer(request: Request<Incoming>, shared: Arc<Shared>) -> Result<Respo
 async fn drain(mut body: Incoming, shared: Arc<Shared>, number: usize, back: Option<Sender>) {
     while let Some(Ok(frame)) = body.frame().await {
         if let Some(data) = frame.data_ref() {
-            *shared.arrived.lock().unwrap() += data.len() as u64;
             shared.seen.lock().unwrap()[number].body_bytes += data.len() as u64;
         }
         if let Some(trailers) = frame.trailers_ref() {
