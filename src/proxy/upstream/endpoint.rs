@@ -36,6 +36,10 @@ pub(super) struct Backend {
 }
 
 /// How one try ended without a response.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "made once a failure, and never kept: a box would only add an allocation"
+)]
 pub(super) enum Failure {
     /// Nothing of the request has left, so that another endpoint may have it.
     Unsent(Request<Upload>, UpstreamError),
