@@ -73,7 +73,8 @@ fn every_example_loads() {
     let files = Files::new();
     let mut found: Vec<_> = fs::read_dir(examples()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
     let mut known = EXAMPLES.to_vec();
-    (found.sort(), known.sort_unstable());
+    found.sort();
+    known.sort_unstable();
     assert_eq!(found, known, "config/ and the list in this test");
     for name in EXAMPLES {
         let config = files.load(&examples().join(name)).unwrap_or_else(|problems| panic!("{}", render(&problems)));
