@@ -50,12 +50,16 @@ fn lines(text: &str) -> Vec<String> {
 /// One problem for each change to a good file.
 #[track_caller]
 fn refused(rows: &[(&str, &str, &str)]) {
+    let mut failures = String::new();
     for (from, to, expected) in rows {
         assert!(GOOD.contains(from), "{from}");
         let text = GOOD.replacen(from, to, 1);
         let lines = lines(&text);
-        assert!(lines.len() == 1 && lines[0].starts_with(expected), "{to}\nexpected {expected}\nfound    {lines:#?}");
+        if lines.len() != 1 || !lines[0].starts_with(expected) {
+            failures += &format!("{to}\nexpected {expected}\nfound    {lines:#?}\n");
+        }
     }
+    assert!(failures.is_empty(), "{failures}");
 }
 
 #[test]
@@ -99,7 +103,7 @@ fn structure() {
         (
             "issuers:",
             "limits: {header_bytes: 64KB}\nissuers:",
-            "3:10: limits.header_bytes: text; expected a whole number, or a size",
+            "3:10: limits.header_bytes: `64KB` cannot be read; expected a size",
         ),
         (
             "issuers:",
@@ -109,7 +113,7 @@ fn structure() {
         (
             "issuers:",
             "limits: {idle_timeout: 1h30m}\nissuers:",
-            "3:10: limits.idle_timeout: `1h30m` is none; expected a duration",
+            "3:10: limits.idle_timeout: `1h30m` cannot be read; expected a duration",
         ),
         ("issuers:", "limits: {connections: -1}\nissuers:", "3:10: limits.connections: out of range"),
         ("issuers:", "dpop: {nonce: {mode: required, mode: off}}\nissuers:", "3:32: dpop.nonce.mode: written twice"),
@@ -140,7 +144,7 @@ fn environment() {
         (
             "issuers:",
             "limits: {idle_timeout: '${SECRET}'}\nissuers:",
-            "3:10: limits.idle_timeout: the variable's value is none",
+            "3:10: limits.idle_timeout: the variable's value cannot be read",
         ),
         ("8080\n", "8080\n    mode: ${SECRET}\n", "3:5: listen[0].mode: unknown word the variable's value; expected"),
     ]);
@@ -411,11 +415,11 @@ fn routes() {
         (
             "/orders/}",
             "/orders/, methods: [get]}",
-            "11:37: routes[0].match.methods[0]: methods are case-sensitive, and `get` is none; expected `GET`",
+            "11:39: routes[0].match.methods[0]: methods are case-sensitive, and `get` is none; expected `GET`",
         ),
-        ("/orders/}", "/orders/, methods: ['G T']}", "11:37: routes[0].match.methods[0]: `G T` is no method"),
-        ("/orders/}", "/orders/, methods: []}", "11:28: routes[0].match.methods: empty"),
-        ("/orders/}", "/orders/, host: 'api.example.com:443'}", "11:28: routes[0].match.host: no host name"),
+        ("/orders/}", "/orders/, methods: ['G T']}", "11:39: routes[0].match.methods[0]: `G T` is no method"),
+        ("/orders/}", "/orders/, methods: []}", "11:29: routes[0].match.methods: empty"),
+        ("/orders/}", "/orders/, host: 'api.example.com:443'}", "11:29: routes[0].match.host: no host name"),
         ("upstream: orders", "upstream: orders\n    name: none", "13:5: routes[0].name: `none` is the label"),
         (
             "upstream: orders",
@@ -536,9 +540,8 @@ routes:
     let starts = [
         "2:5: listen[0].adress: unknown key",
         "4:5: issuers[0].audiences: missing",
-        "7:3: warning: upstreams.orders: no route uses it",
         "8:12: upstreams.orders.urls[0]: a scheme other than",
-        "9:5: upstreams.orders.timeout: `soon` is none",
+        "9:5: upstreams.orders.timeout: `soon` cannot be read",
         "11:13: routes[0].match.path: ambiguous",
         "11:36: routes[0].match.methods[0]: methods are",
         "12:5: routes[0].upstream: no upstream is called `ordrs`",

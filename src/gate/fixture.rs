@@ -47,14 +47,7 @@ pub(super) fn gate(auth: Auth) -> Gate {
             not_before: None,
         })),
         replay: Arc::new(ReplayStore::Memory(MemoryStore::new(memory, metrics.replay_entries.clone()))),
-        issuers: Arc::new(Issuers::new(
-            Vec::new(),
-            Bounds::default(),
-            &Clock::System,
-            Arc::clone(&metrics),
-            &tls,
-            None,
-        )),
+        issuers: Arc::new(Issuers::new(Vec::new(), Bounds::default(), Clock::System, Arc::clone(&metrics), tls, None)),
         identity: IdentityOptions { headers: Vec::new(), forward_token: ForwardToken::No, assertion: None },
         metrics,
     }

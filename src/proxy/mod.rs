@@ -5,6 +5,8 @@ mod cors;
 mod handle;
 mod headers;
 mod record;
+#[cfg(test)]
+mod tests;
 mod upgrade;
 pub mod upstream;
 

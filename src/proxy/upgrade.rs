@@ -183,7 +183,7 @@ fn members(value: &HeaderValue) -> impl Iterator<Item = &[u8]> {
 }
 
 /// RFC 6455 section 4.2.2, which fixes SHA-1: it guards against confusion, not against an attacker.
-fn accept_of(key: &HeaderValue) -> String {
+pub(super) fn accept_of(key: &HeaderValue) -> String {
     use aws_lc_rs::digest::{Context, SHA1_FOR_LEGACY_USE_ONLY};
     let mut digest = Context::new(&SHA1_FOR_LEGACY_USE_ONLY);
     digest.update(key.as_bytes());
@@ -218,7 +218,7 @@ async fn tunnel(client: impl AsyncRead + AsyncWrite, upstream: impl AsyncRead + 
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used)]
+#[allow(clippy::unwrap_used, clippy::indexing_slicing)]
 mod tests {
     use super::*;
     use tokio::io::AsyncReadExt as _;
@@ -301,7 +301,7 @@ mod tests {
             (true, 200, None, None, None),
             (true, 403, None, None, Some(None)),
         ] {
-            let client = hyper::upgrade::on(&mut request(Method::GET, &[]));
+            let client = hyper::upgrade::on(request(Method::GET, &[]));
             let upgrade = if stream {
                 Upgrade::Stream { key: HeaderValue::from_static("dGhlIHNhbXBsZSBub25jZQ=="), client }
             } else {

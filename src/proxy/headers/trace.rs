@@ -115,7 +115,7 @@ pub(in crate::proxy) fn random<const N: usize>() -> [u8; N] {
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used)]
+#[allow(clippy::unwrap_used, clippy::indexing_slicing)]
 mod tests {
     use super::*;
     use proptest::prelude::*;
