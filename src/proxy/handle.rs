@@ -6,11 +6,12 @@ use std::time::Instant;
 use bytes::Bytes;
 use http::header::{ACCESS_CONTROL_ALLOW_ORIGIN, ALLOW, CONNECTION, CONTENT_LENGTH, TRANSFER_ENCODING};
 use http::uri::PathAndQuery;
-use http::{HeaderValue, Method, Request, Response, StatusCode, Uri, Version};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, Version};
 use http_body::Body as _;
 use hyper::body::Incoming;
 
 use crate::gate::{Admission, Facts, Refusal, Reply, Spend, error_reply};
+use crate::journal::Record;
 use crate::metrics::{Outcome, Reason};
 use crate::policy::{Cors, Route};
 use crate::target::{Peer, Target, TargetError};
@@ -18,7 +19,6 @@ use crate::target::{Peer, Target, TargetError};
 use super::body::{self, BodyFault, BodyWatch};
 use super::cors::{self, Preflight};
 use super::headers::{self, Outbound};
-use super::record::Record;
 use super::upgrade::{ConnectError, Unasked, Upgrade};
 use super::upstream::{RequestBody, ResponseBody, UpstreamError};
 use super::{Body, Live, Proxy};
@@ -43,11 +43,11 @@ impl Proxy {
     /// Answers a request: always with a response, counted and logged once.
     pub async fn handle(&self, request: Request<Incoming>, peer: &Peer) -> Response<Body> {
         let live = self.live.load_full();
-        let mut record = Record::begin(&request, peer, &live.gate, &live.unrouted);
+        let mut record = Record::begin(head(&request), peer, &live.gate.trust, &live.unrouted);
         let version = request.version();
         // From here on the body reads itself to its end wherever the journey stops.
         let (parts, incoming) = request.into_parts();
-        let (body, watch) = body::from_client(incoming, version, &parts.headers, live.body_bytes);
+        let (body, watch) = body::from_client(incoming, version, &parts.headers, live.body_bytes, &live.gate);
         let request = Request::from_parts(parts, body);
 
         let ended = self.journey(&live, request, &watch, peer, &mut record).await;
@@ -148,6 +148,10 @@ impl Proxy {
             ) => error_reply(StatusCode::BAD_GATEWAY, "bad_gateway", &error.to_string()),
         }
     }
+}
+
+fn head<B>(request: &Request<B>) -> (&Method, &Uri, &HeaderMap) {
+    (request.method(), request.uri(), request.headers())
 }
 
 /// The answer to a preflight that the gate answers by itself: it announces a request for a document of the gate's, or

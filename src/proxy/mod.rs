@@ -4,7 +4,6 @@ mod body;
 mod cors;
 mod handle;
 mod headers;
-mod record;
 #[cfg(test)]
 mod tests;
 mod upgrade;

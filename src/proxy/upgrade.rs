@@ -14,7 +14,7 @@ use hyper_util::rt::TokioIo;
 use thiserror::Error;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _};
 
-use super::headers::{has_token, random, tokens};
+use super::headers::{has_token, tokens};
 
 /// How long one direction of a tunnel outlives the other.
 const LINGER: Duration = Duration::from_secs(10);
@@ -57,7 +57,10 @@ impl Upgrade {
             if !protocol.as_str().eq_ignore_ascii_case("websocket") {
                 return Err(ConnectError::Protocol);
             }
-            let key = HeaderValue::try_from(STANDARD.encode(random::<16>())).map_err(|_| ConnectError::Protocol)?;
+            let mut key = [0; 16];
+            // RFC 6455 section 4.1: it only has to differ. Without randomness nothing else works either.
+            let _ = getrandom::fill(&mut key);
+            let key = HeaderValue::try_from(STANDARD.encode(key)).map_err(|_| ConnectError::Protocol)?;
             return Ok(Some(Self::Stream { key, client: hyper::upgrade::on(request) }));
         }
         if request.version() != Version::HTTP_11 || !has_token(request.headers(), &CONNECTION, "upgrade") {

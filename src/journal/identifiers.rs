@@ -1,0 +1,200 @@
+//! `X-Request-Id` and W3C `traceparent`: passed on where they are sound, else made.
+
+use http::{HeaderMap, HeaderName, HeaderValue};
+
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
+const TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
+
+/// Longest `X-Request-Id` that is believed, in bytes.
+const MAX_REQUEST_ID: usize = 128;
+
+/// By which names a request is found again.
+#[derive(Debug, Clone)]
+pub struct Identifiers {
+    request_id: HeaderValue,
+    traceparent: HeaderValue,
+    trace_made: bool,
+}
+
+impl Identifiers {
+    /// The client's own, or new ones.
+    pub fn of(headers: &HeaderMap) -> Self {
+        let request_id = only(headers, &REQUEST_ID).filter(|id| is_request_id(id.as_bytes())).cloned();
+        let traceparent = only(headers, &TRACEPARENT).filter(|parent| is_traceparent(parent.as_bytes())).cloned();
+        Self {
+            trace_made: traceparent.is_none(),
+            request_id: request_id.unwrap_or_else(|| value(hex(&random::<16>()))),
+            traceparent: traceparent.unwrap_or_else(make_traceparent),
+        }
+    }
+
+    /// For logs.
+    pub fn request_id(&self) -> &str {
+        self.request_id.to_str().unwrap_or_default()
+    }
+
+    /// The 32 digits of the trace, for logs.
+    pub fn trace_id(&self) -> &str {
+        self.traceparent.to_str().ok().and_then(|parent| parent.get(3..35)).unwrap_or_default()
+    }
+
+    /// What the upstream is told. A `tracestate` belongs to its `traceparent` (W3C Trace Context section 3.3.1) and
+    /// goes with it.
+    pub fn write(&self, headers: &mut HeaderMap) {
+        self.answer(headers);
+        if self.trace_made {
+            headers.insert(TRACEPARENT, self.traceparent.clone());
+            headers.remove(TRACESTATE);
+        }
+    }
+
+    /// What the client is told.
+    pub fn answer(&self, headers: &mut HeaderMap) {
+        headers.insert(REQUEST_ID, self.request_id.clone());
+    }
+}
+
+/// The value of a header that must not be repeated.
+fn only<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a HeaderValue> {
+    let mut values = headers.get_all(name).iter();
+    let first = values.next();
+    if values.next().is_none() { first } else { None }
+}
+
+fn is_request_id(id: &[u8]) -> bool {
+    (1..=MAX_REQUEST_ID).contains(&id.len()) && id.iter().all(u8::is_ascii_graphic)
+}
+
+/// W3C Trace Context section 3.2.2: version `00` to the letter, later ones by their known beginning.
+fn is_traceparent(parent: &[u8]) -> bool {
+    let mut fields = parent.splitn(5, |byte| *byte == b'-');
+    let (Some(version), Some(trace), Some(span), Some(flags)) =
+        (fields.next(), fields.next(), fields.next(), fields.next())
+    else {
+        return false;
+    };
+    let is_hex = |field: &[u8], length| {
+        field.len() == length && field.iter().all(|digit| matches!(digit, b'0'..=b'9' | b'a'..=b'f'))
+    };
+    let is_zero = |field: &[u8]| field.iter().all(|digit| *digit == b'0');
+    is_hex(version, 2)
+        && version != b"ff"
+        && is_hex(trace, 32)
+        && !is_zero(trace)
+        && is_hex(span, 16)
+        && !is_zero(span)
+        && is_hex(flags, 2)
+        && (version != b"00" || fields.next().is_none())
+}
+
+/// Sampled, since the access log records it, and since an upstream that follows its parent would else record nothing.
+fn make_traceparent() -> HeaderValue {
+    let [trace_and_span @ .., low] = random::<24>();
+    // The lowest bits are set so that neither identifier can be all zeros.
+    let (trace, span) = trace_and_span.split_at(16);
+    value(format!("00-{}-{}{:02x}-01", hex(trace), hex(span), low | 1))
+}
+
+fn value(text: String) -> HeaderValue {
+    HeaderValue::try_from(text).unwrap_or_else(|_| HeaderValue::from_static("-"))
+}
+
+fn hex(bytes: &[u8]) -> String {
+    const DIGITS: [char; 16] = ['0', '1', '2', '3', '4', '5', '6', '7', '8', '9', 'a', 'b', 'c', 'd', 'e', 'f'];
+    let digit = |nibble: u8| DIGITS.get(usize::from(nibble & 0xf)).copied().unwrap_or('0');
+    bytes.iter().flat_map(|byte| [digit(byte >> 4), digit(*byte)]).collect()
+}
+
+/// Random bytes that guard nothing: they only have to differ.
+fn random<const N: usize>() -> [u8; N] {
+    let mut bytes = [1; N];
+    // Where the system has no randomness, issuing nonces and TLS fail long before this does.
+    let _ = getrandom::fill(&mut bytes);
+    bytes
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::indexing_slicing)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const PARENT: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+
+    #[test]
+    fn a_request_id_that_is_not_sound_is_replaced() {
+        for (came, kept) in [
+            (&[][..], false),
+            (&[""][..], false),
+            (&["a b"], false),
+            (&["caf\u{e9}"], false),
+            (&["a\tb"], false),
+            (&["one", "two"], false),
+            (&["x".repeat(129).as_str()], false),
+            (&["x".repeat(128).as_str()], true),
+            (&["7f3c-{\"a\":1}"], true),
+        ] {
+            let mut headers = HeaderMap::new();
+            for id in came {
+                headers.append(REQUEST_ID, HeaderValue::from_bytes(id.as_bytes()).unwrap());
+            }
+            let identifiers = Identifiers::of(&headers);
+            identifiers.write(&mut headers);
+            let sent: Vec<&str> = headers.get_all(REQUEST_ID).iter().map(|id| id.to_str().unwrap()).collect();
+            assert_eq!(sent, [identifiers.request_id()], "{came:?}");
+            assert_eq!(came == sent, kept, "{came:?} {sent:?}");
+            assert!(is_request_id(sent[0].as_bytes()), "{came:?} {sent:?}");
+        }
+    }
+
+    #[test]
+    fn a_trace_that_is_not_sound_begins_anew_without_its_state() {
+        for (came, kept) in [
+            (&[][..], false),
+            (&["00-00000000000000000000000000000000-00f067aa0ba902b7-01"][..], false),
+            (&["00-4bf92f3577b34da6a3ce929d0e0e4736-0000000000000000-01"], false),
+            (&["00-4BF92F3577B34DA6A3CE929D0E0E4736-00f067aa0ba902b7-01"], false),
+            (&["ff-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"], false),
+            (&["00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01-more"], false),
+            (&["00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7"], false),
+            (&[PARENT, PARENT], false),
+            (&["cc-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01-more"], true),
+            (&[PARENT], true),
+        ] {
+            let mut headers = HeaderMap::new();
+            for parent in came {
+                headers.append(TRACEPARENT, HeaderValue::from_str(parent).unwrap());
+            }
+            headers.insert(TRACESTATE, HeaderValue::from_static("vendor=1"));
+            let identifiers = Identifiers::of(&headers);
+            identifiers.write(&mut headers);
+            let sent: Vec<&str> = headers.get_all(TRACEPARENT).iter().map(|id| id.to_str().unwrap()).collect();
+            assert_eq!(came == sent, kept, "{came:?} {sent:?}");
+            assert_eq!(headers.contains_key(TRACESTATE), kept, "{came:?}");
+            assert!(sent.len() == 1 && is_traceparent(sent[0].as_bytes()), "{came:?} {sent:?}");
+            assert!(sent[0].contains(identifiers.trace_id()) && identifiers.trace_id().len() == 32);
+        }
+    }
+
+    #[test]
+    fn made_identifiers_differ() {
+        let (one, two) = (Identifiers::of(&HeaderMap::new()), Identifiers::of(&HeaderMap::new()));
+        assert_ne!(one.request_id(), two.request_id());
+        assert_ne!(one.trace_id(), two.trace_id());
+        assert_eq!(one.request_id().len(), 32);
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_comes_what_goes_is_sound(id in "\\PC{0,200}", parent in "[0-9a-f-]{50,60}") {
+            let mut headers = HeaderMap::new();
+            headers.insert(REQUEST_ID, HeaderValue::from_bytes(id.as_bytes()).unwrap());
+            headers.insert(TRACEPARENT, HeaderValue::from_str(&parent).unwrap());
+            let identifiers = Identifiers::of(&headers);
+            identifiers.write(&mut headers);
+            prop_assert!(is_request_id(headers[REQUEST_ID].as_bytes()));
+            prop_assert!(is_traceparent(headers[TRACEPARENT].as_bytes()));
+        }
+    }
+}

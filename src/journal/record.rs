@@ -1,0 +1,139 @@
+//! The record of one request: what is counted and what the access log says of it (contract sections 4 and 5).
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use http::{HeaderMap, HeaderValue, Method, StatusCode, Uri};
+use tracing::Level;
+
+use crate::gate::Admission;
+use crate::metrics::{Outcome, Reason, RouteMetrics};
+use crate::policy::Route;
+use crate::target::{Peer, Target, Trust};
+
+use super::Identifiers;
+use super::client::client_address;
+
+/// The status in the log of a request whose client went away before there was an answer: nobody was sent it.
+const CLIENT_GONE: u16 = 499;
+
+/// What is known of a request so far. Counts and logs it exactly once: when it is finished, else when it is dropped,
+/// which is what hyper does to a request whose client went away.
+#[derive(Debug)]
+pub struct Record {
+    /// By which names it is found again.
+    pub identifiers: Identifiers,
+    /// The method, as the client meant it.
+    pub method: Method,
+    /// What the client addressed.
+    pub target: Option<Target>,
+    /// The route that it matched.
+    pub route: Option<Arc<Route>>,
+    /// Leave to go upstream.
+    pub admission: Option<Arc<Admission>>,
+    /// What CORS tells the asking origin.
+    pub allowed_origin: Option<HeaderValue>,
+    /// How long the decision took.
+    pub decision: Option<Duration>,
+    /// How long the upstream took to its response head.
+    pub upstream: Option<Duration>,
+    started: Instant,
+    unrouted: Arc<RouteMetrics>,
+    line: Option<Line>,
+    finished: bool,
+}
+
+/// What only the log needs; absent where it is off.
+#[derive(Debug)]
+struct Line {
+    client: IpAddr,
+    /// As it came, until there is a target.
+    path: Option<String>,
+}
+
+impl Record {
+    /// Begins with what every request has.
+    pub fn begin(
+        (method, uri, headers): (&Method, &Uri, &HeaderMap),
+        peer: &Peer,
+        trust: &Trust,
+        unrouted: &Arc<RouteMetrics>,
+    ) -> Self {
+        let line = tracing::enabled!(target: "access", Level::INFO).then(|| {
+            let believed = |ip: IpAddr| trust.believes(&Peer { ip, ..peer.clone() });
+            let path = uri.path();
+            Line {
+                client: client_address(headers, peer.ip, believed),
+                path: path.bytes().all(|byte| byte.is_ascii_graphic()).then(|| path.to_owned()),
+            }
+        });
+        Self {
+            identifiers: Identifiers::of(headers),
+            method: method.clone(),
+            target: None,
+            route: None,
+            admission: None,
+            allowed_origin: None,
+            decision: None,
+            upstream: None,
+            started: Instant::now(),
+            unrouted: Arc::clone(unrouted),
+            line,
+            finished: false,
+        }
+    }
+
+    /// Counts and logs.
+    pub fn finish(mut self, outcome: Outcome, reason: Option<Reason>, status: StatusCode) {
+        self.close(outcome, reason, status.as_u16());
+    }
+
+    fn close(&mut self, outcome: Outcome, refused: Option<Reason>, status: u16) {
+        self.finished = true;
+        let reported = self.admission.as_ref().and_then(|admission| admission.reported());
+        let reason = refused.or(reported.map(|refusal| refusal.reason()));
+        let metrics = self.route.as_ref().map_or(&self.unrouted, |route| &route.metrics);
+        metrics.finished(outcome, self.started.elapsed());
+        if let Some(reason) = reason {
+            metrics.refused(reason);
+        }
+        if matches!(refused, Some(Reason::NonceMissing | Reason::NonceInvalid)) {
+            metrics.challenged();
+        }
+        if let Some(line) = &self.line {
+            self.log(line, metrics, outcome, reason, status);
+        }
+    }
+
+    fn log(&self, line: &Line, metrics: &RouteMetrics, outcome: Outcome, reason: Option<Reason>, status: u16) {
+        let token = self.admission.as_ref().and_then(|admission| admission.token());
+        let claim = |name| token.and_then(|token| token.claim(name)).and_then(|value| value.as_str());
+        let jkt = self.admission.as_ref().and_then(|admission| admission.jkt()).map(ToString::to_string);
+        tracing::info!(
+            target: "access",
+            request_id = self.identifiers.request_id(),
+            trace_id = self.identifiers.trace_id(),
+            client_addr = %line.client,
+            method = self.method.as_str(),
+            path = self.target.as_ref().map(Target::path).or(line.path.as_deref()),
+            route = metrics.label(),
+            status,
+            outcome = outcome.as_str(),
+            reason = reason.map(Reason::as_str),
+            sub = claim("sub"),
+            client_id = claim("client_id"),
+            jkt = jkt.as_deref(),
+            decision_us = self.decision.map(|time| u64::try_from(time.as_micros()).unwrap_or(u64::MAX)),
+            upstream_ms = self.upstream.map(|time| u64::try_from(time.as_millis()).unwrap_or(u64::MAX)),
+        );
+    }
+}
+
+impl Drop for Record {
+    fn drop(&mut self) {
+        if !self.finished {
+            self.close(Outcome::Failed, None, CLIENT_GONE);
+        }
+    }
+}
