@@ -160,6 +160,7 @@ fn plain(writer: &mut Writer<'_>, text: &str) -> fmt::Result {
 }
 
 /// `2026-01-02T03:04:05.678901Z` (RFC 3339).
+#[derive(Clone, Copy)]
 struct Rfc3339(Timestamp);
 
 impl fmt::Display for Rfc3339 {
