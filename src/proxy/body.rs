@@ -220,7 +220,7 @@ impl Drop for ClientBody {
     }
 }
 
-async fn drain(mut rest: Incoming) {
+pub(super) async fn drain(mut rest: Incoming) {
     let read = async { while let Ok(Some(Ok(_))) = timeout(DRAIN_IDLE, rest.frame()).await {} };
     // Either way the connection ends, or is at the next request: nothing is left to do.
     let _ = timeout(DRAIN_TOTAL, read).await;

@@ -189,7 +189,11 @@ async fn legacy(mut request: Request<Incoming>, seen: Arc<Seen>) -> Result<Respo
     match request.uri().path() {
         // The request's body comes back as it goes in.
         "/open/echo" => Ok(reply.header("trailer", "x-sum").body(body::streaming(request.into_body())).unwrap()),
-        "/open/early" => Ok(reply.status(StatusCode::PAYLOAD_TOO_LARGE).body(body::full("too much".into())).unwrap()),
+        "/open/early" => {
+            // As a good server does: one that closed on unread bytes would have its kernel take the answer back.
+            tokio::spawn(body::drain(request.into_body()));
+            Ok(reply.status(StatusCode::PAYLOAD_TOO_LARGE).body(body::full("too much".into())).unwrap())
+        }
         "/open/never" => std::future::pending().await,
         _ => {
             let length = request.into_body().collect().await.map(|read| read.to_bytes().len());
