@@ -4,6 +4,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use thiserror::Error;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing::{error, info, warn};
@@ -31,6 +32,26 @@ pub enum RunError {
     Runtime(#[from] io::Error),
 }
 
+/// Files that a connection may take (its own and its upstream's), and those that are open anyway.
+const FILES_A_CONNECTION: u64 = 2;
+const FILES_BESIDE: u64 = 64;
+
+/// Takes as many files as the system allows: the usual soft limit of 1024 is half a thousand connections.
+fn raise_file_limit(connections: usize) {
+    let limits = getrlimit(Resource::Nofile);
+    let raised = Rlimit { current: limits.maximum, maximum: limits.maximum };
+    if let Err(error) = setrlimit(Resource::Nofile, raised) {
+        warn!(%error, "the limit of open files cannot be raised");
+    }
+    let wanted = (connections as u64).saturating_mul(FILES_A_CONNECTION).saturating_add(FILES_BESIDE);
+    if let Some(allowed) = getrlimit(Resource::Nofile).current.filter(|allowed| *allowed < wanted) {
+        warn!(
+            allowed,
+            wanted, "fewer open files are allowed than limits.connections needs; raise the limit (ulimit -n)"
+        );
+    }
+}
+
 /// Serves what the file says until SIGTERM or SIGINT.
 pub fn run(path: &Path) -> Result<(), RunError> {
     let config = config::load(path).map_err(RunError::Config)?;
@@ -48,6 +69,7 @@ async fn serve(path: &Path, config: Config, metrics: Arc<Metrics>) -> Result<(),
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut hangup = signal(SignalKind::hangup())?;
     warn_of(&config);
+    raise_file_limit(config.limits.connections);
     let mut running = start(config, Clock::System, metrics).await?;
     info!(version = env!("CARGO_PKG_VERSION"), config = %path.display(), "serving");
     loop {
