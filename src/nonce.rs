@@ -111,7 +111,7 @@ fn authenticate(secret: &Secret, time: &[u8; 8]) -> Hmac<Sha256> {
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used)]
+#[allow(clippy::unwrap_used, clippy::indexing_slicing)]
 mod tests {
     use super::*;
 

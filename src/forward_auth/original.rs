@@ -84,7 +84,7 @@ fn agreed<'a>(headers: &'a HeaderMap, names: &[HeaderName]) -> Result<Option<&'a
     one_of(values.collect::<Result<Vec<_>, _>>()?)
 }
 
-fn values<'a>(headers: &'a HeaderMap, name: impl AsHeaderName) -> impl Iterator<Item = Result<&'a str, TargetError>> {
+fn values(headers: &HeaderMap, name: impl AsHeaderName) -> impl Iterator<Item = Result<&str, TargetError>> {
     headers.get_all(name).iter().map(|value| value.to_str().map_err(|_| TargetError::Conflicting))
 }
 

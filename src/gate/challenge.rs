@@ -68,10 +68,9 @@ impl Gate {
         let description = describe(refusal, audience);
         let mut reply = error_reply(status, error, &description);
         let headers = reply.headers_mut();
-        if let (true, Some(nonces)) = (carries_nonce(status, challenge, audience), &self.nonces) {
-            if let Ok(nonce) = HeaderValue::try_from(nonces.issue(now)) {
-                headers.insert(DPOP_NONCE, nonce);
-            }
+        let nonces = self.nonces.as_ref().filter(|_| carries_nonce(status, challenge, audience));
+        if let Some(nonce) = nonces.and_then(|nonces| HeaderValue::try_from(nonces.issue(now)).ok()) {
+            headers.insert(DPOP_NONCE, nonce);
         }
         if let Some(wait) = refusal.retry_after() {
             // RFC 9110 section 10.2.3: whole seconds; rounded up, so that who obeys is not early.
@@ -207,7 +206,7 @@ fn describe(refusal: Refusal, audience: Audience) -> String {
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used)]
+#[allow(clippy::unwrap_used, clippy::indexing_slicing)]
 mod tests {
     use std::time::Duration;
 
