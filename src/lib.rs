@@ -9,7 +9,7 @@
 //! | 0 vocabulary | [`jose`], [`target`], [`secret`], [`clock`], [`metrics`] | types and plain functions that know no policy |
 //! | 1 rules | [`dpop`], [`token`], [`nonce`], [`policy`] | what the RFCs and the operator say, as functions of their arguments |
 //! | 2 capabilities | [`replay`], [`issuer`] | the memory and the network that the rules need |
-//! | 3 decision | [`gate`] | request in, [`gate::Admission`] or [`gate::Refusal`] out |
+//! | 3 decision | [`gate`], [`journal`] | request in, [`gate::Admission`] or [`gate::Refusal`] out; what is counted and logged of it |
 //! | 4 doors | [`proxy`], [`forward_auth`], [`admin`] | HTTP in front of the decision |
 //! | 5 assembly | [`config`], [`tls`], [`telemetry`], [`server`], [`app`], [`cli`], [`demo`] | a file becomes a running process |
 //!
@@ -43,6 +43,7 @@ pub mod issuer;
 pub mod replay;
 
 pub mod gate;
+pub mod journal;
 
 pub mod admin;
 pub mod forward_auth;

@@ -53,9 +53,9 @@ pub(super) fn build(config: Config, context: &Context<'_>) -> Parts {
     let issuers = Arc::new(Issuers::new(
         config.issuers,
         Bounds::default(),
-        context.clock,
+        context.clock.clone(),
         Arc::clone(metrics),
-        context.issuer_tls,
+        Arc::clone(context.issuer_tls),
         context.old,
     ));
     let upstreams: HashMap<Arc<str>, Arc<Upstream>> = config

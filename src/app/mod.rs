@@ -12,7 +12,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use prometheus::IntGauge;
 use thiserror::Error;
 use tokio::task::JoinSet;
 use tracing::info;
@@ -42,7 +41,7 @@ const NONCE_SECRET_BYTES: usize = 32;
 #[derive(Debug, Error)]
 pub enum StartError {
     /// An address cannot be listened on.
-    #[error("{address}: {source}")]
+    #[error("cannot listen on {address}: {source}")]
     Bind {
         /// Which.
         address: ListenAddress,
@@ -66,7 +65,7 @@ pub struct Listening {
     pub address: ListenAddress,
 }
 
-/// A running gate. Dropped without [`Running::shutdown`], it stops accepting; connections end as the runtime does.
+/// A running gate. Dropped without [`Running::shutdown`], it ends at once.
 #[derive(Debug)]
 pub struct Running {
     shared: Arc<Shared>,
@@ -96,6 +95,9 @@ pub async fn start(config: Config, clock: Clock, metrics: Arc<Metrics>) -> Resul
     let nonce_secret = Secret::new(secret);
     let options = live::memory_options(&config, started);
     let replay = Arc::new(ReplayStore::Memory(MemoryStore::new(options, metrics.replay_entries.clone())));
+
+    // A counter that is absent until it counts cannot be alerted on.
+    let _ = metrics.replay_store_errors(replay.name());
 
     let (limits, listeners, admin) = (config.limits, config.listeners.clone(), config.admin);
     let context = live::Context {
@@ -177,13 +179,12 @@ impl Running {
 }
 
 fn bounds(limits: Limits, metrics: &Metrics) -> Arc<Bounds> {
-    Bounds::new(limits, metrics.connections.clone())
+    Bounds::new(limits, Some(metrics.connections.clone()))
 }
 
 fn admin_bounds(limits: Limits) -> Arc<Bounds> {
-    // The contract's gauge counts clients; a name for this one is never shown.
-    let uncounted = IntGauge::new("dpop_gate_admin_connections", "Open admin connections.");
-    Bounds::new(admin_limits(limits), uncounted.unwrap_or_else(|_| unreachable!("the name is valid")))
+    // The contract's gauge counts clients.
+    Bounds::new(admin_limits(limits), None)
 }
 
 fn admin_limits(limits: Limits) -> Limits {

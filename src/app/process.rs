@@ -47,9 +47,9 @@ async fn serve(path: &Path, config: Config, metrics: Arc<Metrics>) -> Result<(),
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut hangup = signal(SignalKind::hangup())?;
-    info!(version = env!("CARGO_PKG_VERSION"), config = %path.display(), "starting");
     warn_of(&config);
     let mut running = start(config, Clock::System, metrics).await?;
+    info!(version = env!("CARGO_PKG_VERSION"), config = %path.display(), "serving");
     loop {
         tokio::select! {
             () = either(&mut terminate, &mut interrupt) => break,

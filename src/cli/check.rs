@@ -14,7 +14,6 @@ pub(super) struct Args {
 }
 
 /// Exit 0, or 2 with one line a problem.
-#[allow(clippy::needless_pass_by_value, reason = "every command takes its arguments over")]
 pub(super) fn run(args: Args) -> ExitCode {
     let config = match config::load(&args.file.config) {
         Ok(config) => config,

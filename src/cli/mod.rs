@@ -1,4 +1,5 @@
 //! Commands.
+#![allow(clippy::needless_pass_by_value, reason = "every command takes its arguments over")]
 
 mod check;
 mod demo;

@@ -15,7 +15,6 @@ pub(super) struct Args {
 }
 
 /// Serves until SIGTERM or SIGINT.
-#[allow(clippy::needless_pass_by_value, reason = "every command takes its arguments over")]
 pub(super) fn run(args: Args) -> ExitCode {
     telemetry::init();
     match app::run(&args.file.config) {

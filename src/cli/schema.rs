@@ -11,7 +11,6 @@ use super::output;
 pub(super) struct Args {}
 
 /// Prints it.
-#[allow(clippy::needless_pass_by_value, reason = "every command takes its arguments over")]
 pub(super) fn run(_: Args) -> ExitCode {
     match output::line(&format_args!("{:#}", config::schema())) {
         Ok(()) => ExitCode::SUCCESS,

@@ -121,8 +121,9 @@ pub(super) fn not_utf8(bytes: &[u8], error: &std::str::Utf8Error) -> Fault {
 fn clamp(place: Place, text: &str) -> Place {
     let lines = text.lines().count().max(1);
     let line = place.line.clamp(1, lines);
-    let width = text.lines().nth(line - 1).map_or(0, |line| line.chars().count());
-    Place { line, column: place.column.clamp(1, width + 1) }
+    let end = text.lines().nth(line - 1).map_or(0, |line| line.chars().count()) + 1;
+    let column = if place.line > lines { end } else { place.column.clamp(1, end) };
+    Place { line, column }
 }
 
 /// A mapping or list that is still open.
@@ -270,12 +271,12 @@ mod tests {
     #[test]
     fn what_is_refused_says_where() {
         for (text, place, key, message) in [
-            ("a: [", (1, 5), "a", "not YAML"),
+            ("a: [", (1, 5), "a[0]", "not YAML"),
             ("a: 1\nb: 2\na: 3\n", (3, 1), "a", "written twice, first on line 1"),
             ("a:\n  b: 1\n  b: 2\n", (3, 3), "a.b", "written twice, first on line 2"),
-            ("a: &x 1\n", (1, 7), "a", "an anchor"),
-            ("a: &x 1\nb: *x\n", (1, 7), "a", "an anchor"),
-            ("a: !!str 1\n", (1, 10), "a", "a tag"),
+            ("a: &x 1\n", (1, 4), "a", "an anchor"),
+            ("a: &x 1\nb: *x\n", (1, 4), "a", "an anchor"),
+            ("a: !!str 1\n", (1, 4), "a", "a tag"),
             ("a: 1\n---\nb: 2\n", (2, 1), "", "a second document"),
             ("[a]: 1\n", (1, 1), "", "a key that is a list"),
         ] {

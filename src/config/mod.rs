@@ -150,6 +150,8 @@ fn read(path: &Path, bytes: &[u8], lookup: Lookup<'_>) -> Result<Config, Vec<Pro
         return Err(report.finish().err().unwrap_or_default());
     };
 
+    // The places first, then which values came from the environment.
+    report.learn(&root);
     env::expand(&mut root, "", lookup, &mut report);
     report.learn(&root);
     let schema = schema::schema();

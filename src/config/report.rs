@@ -109,7 +109,7 @@ impl Report {
         let key = if key.is_empty() { "the file".to_owned() } else { key.to_owned() };
         let Place { line, column } = place;
         // One line a problem, whatever a path or a library's message holds.
-        let message = message.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+        let message = if message.contains(char::is_control) { message.replace(char::is_control, " ") } else { message };
         let problem = Problem { file: self.file.clone(), line, column, key, message, severity };
         if !self.problems.contains(&problem) {
             self.problems.push(problem);

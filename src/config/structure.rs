@@ -176,7 +176,7 @@ impl Walker<'_> {
         if !fits {
             let shown = self.report.shown(path, text);
             let expected = describe(self.root, schema);
-            return self.broken(node, path, format!("{shown} is none; expected {expected}"));
+            return self.broken(node, path, format!("{shown} cannot be read; expected {expected}"));
         }
         if kind == "string" {
             return Some(Value::String(text.to_owned()));

@@ -5,18 +5,20 @@
 mod original;
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use arc_swap::ArcSwap;
 use bytes::Bytes;
 use http::header::CACHE_CONTROL;
 use http::request::Parts;
-use http::{HeaderValue, Method, Response};
+use http::{HeaderValue, Response};
 
 use crate::clock::{Clock, Timestamp};
 use crate::gate::{Admission, DPOP_NONCE, Facts, Gate, Refusal, Reply, Spend};
-use crate::metrics::RouteMetrics;
+use crate::journal::Record;
+use crate::metrics::{Outcome, RouteMetrics};
 use crate::policy::Route;
-use crate::target::{Peer, Target, Trust};
+use crate::target::{Peer, Trust};
 
 use original::Original;
 
@@ -39,13 +41,6 @@ pub struct ForwardAuth {
     spend: Spend,
 }
 
-/// What is known of a decision: for the one place that counts and logs it.
-struct Journey {
-    method: Method,
-    target: Option<Target>,
-    route: Option<Arc<Route>>,
-}
-
 impl ForwardAuth {
     /// A door over a configuration that may be swapped under it.
     pub fn new(live: Arc<ArcSwap<Live>>, clock: Clock, spend: Spend) -> Self {
@@ -56,13 +51,22 @@ impl ForwardAuth {
     pub async fn handle(&self, parts: &Parts, peer: &Peer) -> Reply {
         let live = self.live.load_full();
         let now = self.clock.now();
-        let mut journey = Journey { method: parts.method.clone(), target: None, route: None };
-        let decision = self.decide(&live, parts, peer, &mut journey, now).await;
-        let route = journey.route.as_deref();
-        match decision {
-            Ok(admission) => permit(&live.gate, &admission, route, now),
-            Err(refusal) => live.gate.refuse(refusal, route, journey.target.as_ref(), now),
-        }
+        let mut record = Record::begin((&parts.method, &parts.uri, &parts.headers), peer, &live.trust, &live.unrouted);
+        let decided = self.decide(&live, parts, peer, &mut record, now).await;
+        let route = record.route.as_deref();
+        let (outcome, reason, mut reply) = match decided {
+            Ok(admission) => {
+                let outcome = if admission.reported().is_some() { Outcome::Reported } else { Outcome::Allowed };
+                (outcome, None, permit(&live.gate, &admission, route, now))
+            }
+            Err(refusal) => {
+                let reply = live.gate.refuse(refusal, route, record.target.as_ref(), now);
+                (Outcome::Refused, Some(refusal.reason()), reply)
+            }
+        };
+        record.identifiers.answer(reply.headers_mut());
+        record.finish(outcome, reason, reply.status());
+        reply
     }
 
     async fn decide(
@@ -70,19 +74,23 @@ impl ForwardAuth {
         live: &Live,
         parts: &Parts,
         peer: &Peer,
-        journey: &mut Journey,
+        record: &mut Record,
         now: Timestamp,
-    ) -> Result<Admission, Refusal> {
+    ) -> Result<Arc<Admission>, Refusal> {
         if !live.trust.believes(peer) {
             return Err(Refusal::UntrustedPeer);
         }
         let original = Original::of(parts, peer, &live.trust)?;
-        let target = journey.target.insert(original.target);
-        journey.method = original.method;
-        let route = journey.route.insert(Arc::clone(live.gate.route(&journey.method, target)?));
-        let methods = [journey.method.as_str()];
+        record.method = original.method;
+        let target = &*record.target.insert(original.target);
+        let route = &*record.route.insert(Arc::clone(live.gate.route(&record.method, target)?));
+        let methods = [record.method.as_str()];
         let facts = Facts { methods: &methods, target, headers: &parts.headers, peer, spend: self.spend };
-        live.gate.admit(route, &facts, now).await
+        let began = Instant::now();
+        let admitted = live.gate.admit(route, &facts, now).await;
+        record.decision = Some(began.elapsed());
+        live.gate.metrics.decision_seconds.observe(began.elapsed().as_secs_f64());
+        Ok(Arc::clone(record.admission.insert(Arc::new(admitted?))))
     }
 }
 

@@ -13,7 +13,7 @@ use crate::nonce::Nonces;
 use crate::policy::{Auth, Mode, Requirement, Route, Unmet};
 use crate::replay::ProofId;
 use crate::secret::{AccessToken, TokenDigest};
-use crate::target::{Peer, Target};
+use crate::target::{Peer, Target, TargetError};
 use crate::token::{Binding, TokenError, VerifiedToken};
 
 use super::credentials::Credentials;
@@ -94,7 +94,16 @@ impl Admission {
 impl Gate {
     /// Which route a request is, by what the client addressed.
     pub fn route(&self, method: &http::Method, target: &Target) -> Result<&Arc<Route>, Refusal> {
-        self.routes.find(method, target.host(), target.path()).ok_or(Refusal::NoRoute)
+        let route = self.routes.find(method, target.host(), target.path());
+        if target.path().contains(';') {
+            // Some servers take `;x` off a segment before they look at the path (Tomcat, Jetty): what they would see must
+            // be this route too.
+            let plain = self.routes.find(method, target.host(), &without_parameters(target.path()));
+            if plain.map(Arc::as_ptr) != route.map(Arc::as_ptr) {
+                return Err(TargetError::AmbiguousPath.into());
+            }
+        }
+        route.ok_or(Refusal::NoRoute)
     }
 
     /// Decides. In report mode a refusal becomes an [`Admission`] of nobody in particular that says so.
@@ -199,6 +208,11 @@ impl Gate {
     }
 }
 
+fn without_parameters(path: &str) -> String {
+    let segments = path.split('/').map(|segment| segment.split(';').next().unwrap_or_default());
+    segments.collect::<Vec<_>>().join("/")
+}
+
 /// The key that a token is bound to; `None` for a bearer token. A token that is bound to a client certificate as well
 /// (RFC 8705 section 3) needs that certificate on this connection.
 fn bound_to(token: &VerifiedToken, peer: &Peer) -> Result<Option<Thumbprint>, Refusal> {
@@ -259,5 +273,40 @@ impl NonceCheck for NonceJudge<'_> {
         let accepted = nonces.check(nonce, now).map_err(|_| ProofError::NonceInvalid)?;
         self.renew.store(accepted.renew, Ordering::Relaxed);
         Ok(())
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use http::Method;
+
+    use super::*;
+    use crate::gate::fixture;
+    use crate::policy::PathMatch;
+    use crate::target::{Scheme, Trust};
+
+    #[test]
+    fn a_path_that_some_servers_read_as_another_routes_is_refused() {
+        let gate = fixture::gate_with_paths(
+            Auth::Dpop,
+            &[
+                PathMatch::Prefix("/admin/".to_owned()),
+                PathMatch::Exact("/exact".to_owned()),
+                PathMatch::Prefix("/".to_owned()),
+            ],
+        );
+        for (path, ambiguous) in [
+            ("/admin;x/users", true),
+            ("/exact;jsessionid=1", true),
+            ("/orders;v=1/2;w=2", false),
+            ("/admin/users;x=1", false),
+            ("/orders", false),
+        ] {
+            let target = Target::new(Scheme::Https, "api.example.com", path, &Trust::default()).unwrap();
+            let found = gate.route(&Method::GET, &target).map(|_| ());
+            let expected = if ambiguous { Err(TargetError::AmbiguousPath.into()) } else { Ok(()) };
+            assert_eq!(found, expected, "{path}");
+        }
     }
 }

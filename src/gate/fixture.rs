@@ -4,6 +4,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use http::HeaderName;
+
 use crate::clock::Clock;
 use crate::dpop::ProofPolicy;
 use crate::issuer::{Bounds, Issuers};
@@ -17,10 +19,15 @@ use crate::target::Trust;
 
 use super::{ForwardToken, Gate, IdentityOptions};
 
-pub(super) fn gate(auth: Auth) -> Gate {
+pub(crate) fn gate(auth: Auth) -> Gate {
+    gate_with_paths(auth, &[PathMatch::Prefix("/".to_owned())])
+}
+
+/// A route a path.
+pub(crate) fn gate_with_paths(auth: Auth, paths: &[PathMatch]) -> Gate {
     let metrics = Arc::new(Metrics::new().unwrap());
-    let route = Route {
-        matches: RouteMatch { path: PathMatch::Prefix("/".to_owned()), methods: Vec::new(), host: None },
+    let route = |path: &PathMatch| Route {
+        matches: RouteMatch { path: path.clone(), methods: Vec::new(), host: None },
         upstream: "orders".into(),
         auth,
         mode: Mode::Enforce,
@@ -34,7 +41,7 @@ pub(super) fn gate(auth: Auth) -> Gate {
     let tls = Arc::new(tls.with_root_certificates(rustls::RootCertStore::empty()).with_no_client_auth());
     Gate {
         trust: Trust::default(),
-        routes: Routes::new(vec![route]),
+        routes: Routes::new(paths.iter().map(route).collect()),
         proof: ProofPolicy {
             algorithms: vec![Algorithm::Es256, Algorithm::EdDsa],
             lifetime: Duration::from_secs(60),
@@ -47,15 +54,12 @@ pub(super) fn gate(auth: Auth) -> Gate {
             not_before: None,
         })),
         replay: Arc::new(ReplayStore::Memory(MemoryStore::new(memory, metrics.replay_entries.clone()))),
-        issuers: Arc::new(Issuers::new(
-            Vec::new(),
-            Bounds::default(),
-            &Clock::System,
-            Arc::clone(&metrics),
-            &tls,
-            None,
-        )),
-        identity: IdentityOptions { headers: Vec::new(), forward_token: ForwardToken::No, assertion: None },
+        issuers: Arc::new(Issuers::new(Vec::new(), Bounds::default(), Clock::System, Arc::clone(&metrics), tls, None)),
+        identity: IdentityOptions {
+            headers: vec![(HeaderName::from_static("x-auth-subject"), "sub".to_owned())],
+            forward_token: ForwardToken::No,
+            assertion: None,
+        },
         metrics,
     }
 }

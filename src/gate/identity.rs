@@ -14,7 +14,7 @@ use super::admit::Caller;
 use super::{Admission, AssertionOptions, Gate};
 
 /// RFC 9449 section 4.1.
-const DPOP: HeaderName = HeaderName::from_static("dpop");
+pub const DPOP: HeaderName = HeaderName::from_static("dpop");
 /// The claim under which the proof's thumbprint goes upstream where there is no token to take it from.
 const JKT_CLAIM: &str = "cnf.jkt";
 

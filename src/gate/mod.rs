@@ -5,7 +5,7 @@ mod assertion;
 mod challenge;
 mod credentials;
 #[cfg(test)]
-mod fixture;
+pub(crate) mod fixture;
 mod identity;
 mod refusal;
 mod wellknown;
@@ -23,7 +23,7 @@ use crate::target::Trust;
 pub use admit::{Admission, Facts, Spend};
 pub use assertion::AssertionOptions;
 pub use challenge::{DPOP_NONCE, Reply, error_reply};
-pub use identity::{ForwardToken, IdentityOptions};
+pub use identity::{DPOP, ForwardToken, IdentityOptions};
 pub use refusal::Refusal;
 
 /// One configuration's rules, complete: what the doors ask.

@@ -262,6 +262,59 @@ mod tests {
         }
     }
 
+    /// A TLS server for `localhost` that answers `{}` to whatever is asked, and the certificate to trust for it.
+    async fn tls_server() -> (u16, rustls_pki_types::CertificateDer<'static>) {
+        let made = rcgen::generate_simple_self_signed(vec!["localhost".into()]).unwrap();
+        let certificate = made.cert.der().clone();
+        let key = rustls_pki_types::PrivateKeyDer::try_from(made.signing_key.serialize_der()).unwrap();
+        let config = rustls::ServerConfig::builder_with_provider(provider())
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_no_client_auth()
+            .with_single_cert(vec![certificate.clone()], key)
+            .unwrap();
+        let acceptor = tokio_rustls::TlsAcceptor::from(Arc::new(config));
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                let Ok(stream) = acceptor.accept(stream).await else { continue };
+                let answer =
+                    |_| async { Ok::<_, std::convert::Infallible>(http::Response::new(Full::new(Bytes::from("{}")))) };
+                let service = hyper::service::service_fn(answer);
+                drop(hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service).await);
+            }
+        });
+        (port, certificate)
+    }
+
+    fn provider() -> Arc<rustls::crypto::CryptoProvider> {
+        Arc::new(rustls::crypto::aws_lc_rs::default_provider())
+    }
+
+    fn trusting(certificate: Option<rustls_pki_types::CertificateDer<'static>>) -> Client {
+        let mut roots = rustls::RootCertStore::empty();
+        roots.add_parsable_certificates(certificate);
+        let config = rustls::ClientConfig::builder_with_provider(provider()).with_safe_default_protocol_versions();
+        let mut config = config.unwrap().with_root_certificates(roots).with_no_client_auth();
+        config.alpn_protocols = vec![b"h2".to_vec()];
+        Client::new(&config, false, 100)
+    }
+
+    #[tokio::test]
+    async fn https_takes_only_the_right_name_from_a_trusted_certificate() {
+        let (port, certificate) = tls_server().await;
+        for (host, client, works) in [
+            ("localhost", trusting(None), false),
+            ("127.0.0.1", trusting(Some(certificate.clone())), false),
+            ("localhost", trusting(Some(certificate)), true),
+        ] {
+            let result = client.get(&format!("https://{host}:{port}/jwks").parse().unwrap()).await;
+            assert_eq!(result.is_ok(), works, "{host} {result:?}");
+            assert!(works || matches!(result, Err(FetchError::Tls(_))), "{host}");
+        }
+    }
+
     #[test]
     fn max_age_is_the_shortest_that_is_said() {
         for (values, expected) in [

@@ -77,7 +77,7 @@ impl KeySet {
         };
         let mut set = Self::default();
         for jwk in jwks {
-            match Key::read(&jwk) {
+            match Key::read(jwk) {
                 Ok(key) => set.keys.push(key),
                 Err(Unusable::Private) => set.private += 1,
                 Err(Unusable::Skipped) => {}
@@ -123,7 +123,7 @@ enum Unusable {
 }
 
 impl Key {
-    fn read(jwk: &Value) -> Result<Self, Unusable> {
+    fn read(jwk: Value) -> Result<Self, Unusable> {
         let members = jwk.as_object().ok_or(Unusable::Skipped)?;
         if members.get("kty").and_then(Value::as_str) == Some("oct") {
             return Err(Unusable::Skipped);
@@ -142,9 +142,7 @@ impl Key {
             None => None,
             Some(kid) => Some(kid.as_str().ok_or(Unusable::Skipped)?.to_owned()),
         };
-        let json = serde_json::to_vec(jwk).map_err(|_| Unusable::Skipped)?;
-        let strict = StrictValue::parse(&json).ok_or(Unusable::Skipped)?;
-        let public = PublicKey::from_jwk(&strict).map_err(|error| match error {
+        let public = PublicKey::from_jwk(&StrictValue::from_value(jwk)).map_err(|error| match error {
             JwkError::Private => Unusable::Private,
             JwkError::Unsupported | JwkError::Malformed => Unusable::Skipped,
         })?;

@@ -135,12 +135,13 @@ impl Issuers {
     /// Takes the options as they are; opens nothing. Issuers of `old` whose name and source did not change keep their
     /// keys; if nothing at all changed, the cached tokens stay too. `tls` is what issuers are reached with: roots and
     /// provider are the caller's.
+    #[allow(clippy::needless_pass_by_value, reason = "handles are handed over, however many issuers copy them")]
     pub fn new(
         options: Vec<IssuerOptions>,
         bounds: Bounds,
-        clock: &Clock,
+        clock: Clock,
         metrics: Arc<Metrics>,
-        tls: &Arc<rustls::ClientConfig>,
+        tls: Arc<rustls::ClientConfig>,
         old: Option<&Issuers>,
     ) -> Self {
         let tokens = old
@@ -149,7 +150,7 @@ impl Issuers {
         let members = options
             .into_iter()
             .map(|options| {
-                let client = Client::new(tls, options.insecure_http, bounds.document_bytes);
+                let client = Client::new(&tls, options.insecure_http, bounds.document_bytes);
                 let trust = match introspection_options(&options, &bounds) {
                     Some(asked) => {
                         Trust::Introspection(Arc::new(Introspector::new(asked, client, Arc::clone(&tokens))))

@@ -105,9 +105,10 @@ impl KeySource {
         let may_start = match cause {
             // A clock that was set back must not put the next fetch off for as long.
             Cause::Schedule => state.due.is_none_or(|due| now >= due || due.since(now) > self.longest_wait()),
-            Cause::UnknownKey => {
-                state.limited_from.is_none_or(|from| now < from || now.since(from) >= self.bounds.refetch_interval)
-            }
+            // Either way round: a request may have read its clock before the fetch that it was too late for ended.
+            Cause::UnknownKey => state.limited_from.is_none_or(|from| {
+                now.since(from) >= self.bounds.refetch_interval || from.since(now) >= self.bounds.refetch_interval
+            }),
         };
         if !may_start {
             return None;

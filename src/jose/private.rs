@@ -298,3 +298,124 @@ fn failed(_: aws_lc_rs::error::Unspecified) -> PrivateKeyError {
 fn encode(bytes: &[u8]) -> String {
     URL_SAFE_NO_PAD.encode(bytes)
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::indexing_slicing)]
+mod tests {
+    use std::sync::LazyLock;
+
+    use super::*;
+    use crate::jose::Compact;
+
+    static KEYS: LazyLock<[PrivateKey; 5]> =
+        LazyLock::new(|| Algorithm::ALL.map(|algorithm| PrivateKey::generate(algorithm).unwrap()));
+
+    fn jwk(key: &PrivateKey) -> Value {
+        serde_json::from_str(&key.to_jwk_json()).unwrap()
+    }
+
+    fn read(jwk: &Value) -> Result<PrivateKey, PrivateKeyError> {
+        PrivateKey::from_jwk_json(jwk.to_string().as_bytes())
+    }
+
+    #[test]
+    fn a_private_part_that_does_not_fit_is_refused() {
+        use PrivateKeyError::{Malformed, NotAJwk, Unsupported};
+        for text in ["", "[]", "x", "{\"kty\":\"EC\",\"kty\":\"EC\"}", "null"] {
+            assert_eq!(PrivateKey::from_jwk_json(text.as_bytes()).err(), Some(NotAJwk), "{text}");
+        }
+        for key in KEYS.iter() {
+            let other = jwk(&PrivateKey::generate(key.algorithm()).unwrap());
+            let right = jwk(key);
+            let is_rsa = right["kty"] == "RSA";
+            let secrets = if is_rsa { &RSA_SECRETS[..] } else { &["d"] };
+            for name in secrets {
+                for wrong in
+                    [other[name].clone(), json!(""), json!("AA"), json!("!"), Value::Null, json!("A".repeat(4000))]
+                {
+                    let mut changed = right.clone();
+                    changed[name] = wrong;
+                    assert_eq!(read(&changed).err(), Some(Malformed), "{} {name}", key.algorithm());
+                }
+            }
+            for (name, value, error) in [
+                ("kty", json!("oct"), Unsupported),
+                ("use", json!("enc"), Unsupported),
+                ("key_ops", json!(["verify"]), Unsupported),
+                ("alg", json!("HS256"), Unsupported),
+                ("alg", json!(1), Malformed),
+                (if is_rsa { "n" } else { "x" }, other[if is_rsa { "n" } else { "x" }].clone(), Malformed),
+            ] {
+                let mut changed = right.clone();
+                changed[name] = value;
+                assert_eq!(read(&changed).err(), Some(error), "{} {name}", key.algorithm());
+            }
+        }
+        let mut of_three_primes = jwk(&KEYS[3]);
+        of_three_primes["oth"] = json!([]);
+        assert_eq!(read(&of_three_primes).err(), Some(Unsupported));
+    }
+
+    #[test]
+    fn a_key_comes_back_from_its_jwk_and_signs_the_same() {
+        for key in KEYS.iter() {
+            let again = read(&jwk(key)).unwrap();
+            assert_eq!(again.algorithm(), key.algorithm());
+            assert_eq!(again.public().thumbprint(), key.public().thumbprint());
+            assert_eq!(again.to_jwk_json(), key.to_jwk_json());
+            let signature = again.sign(b"message").unwrap();
+            assert!(key.public().verify(key.algorithm(), b"message", &signature), "{}", key.algorithm());
+        }
+    }
+
+    #[test]
+    fn without_alg_the_type_decides() {
+        for (key, algorithm) in
+            KEYS.iter().zip([Algorithm::Es256, Algorithm::Es384, Algorithm::EdDsa, Algorithm::Rs256, Algorithm::Rs256])
+        {
+            let mut jwk = jwk(key);
+            jwk.as_object_mut().unwrap().remove("alg");
+            jwk["key_ops"] = json!(["sign"]);
+            assert_eq!(read(&jwk).unwrap().algorithm(), algorithm);
+        }
+    }
+
+    /// RFC 8037 appendices A.1 to A.4: Ed25519 is deterministic.
+    #[test]
+    fn the_compact_jws_of_rfc_8037_comes_out_to_the_letter() {
+        let key = PrivateKey::from_jwk_json(
+            br#"{"kty":"OKP","crv":"Ed25519","d":"nWGxne_9WmC6hEr0kuwsxERJxWl7MmkZcDusAxyuf2A",
+                "x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}"#,
+        )
+        .unwrap();
+        let signature = key.sign(b"eyJhbGciOiJFZERTQSJ9.RXhhbXBsZSBvZiBFZDI1NTE5IHNpZ25pbmc").unwrap();
+        assert_eq!(
+            encode(&signature),
+            "hgyY0il_MGCjP0JzlnLWG1PPOt7-09PGcvMg3AIbQR6dWbhijcNR4ki4iylGjg5BhVsPt9g7sVvpAr_MuM0KAg"
+        );
+    }
+
+    #[test]
+    fn a_compact_jws_names_its_algorithm_and_verifies() {
+        for key in KEYS.iter() {
+            let text = key.sign_compact(json!({"typ": "x", "alg": "none"}), &json!({"a": 1})).unwrap();
+            let compact = Compact::parse(&text, 4096).unwrap();
+            let header: Value = serde_json::from_slice(&compact.header).unwrap();
+            assert_eq!(header, json!({"typ": "x", "alg": key.algorithm().name()}));
+            assert_eq!(compact.payload, br#"{"a":1}"#);
+            assert!(key.public().verify(key.algorithm(), compact.signing_input, &compact.signature));
+        }
+        assert_eq!(KEYS[0].sign_compact(json!([]), &json!({})).err(), Some(PrivateKeyError::Failed));
+    }
+
+    #[test]
+    fn two_keys_are_never_the_same_and_none_prints() {
+        let other = PrivateKey::generate(Algorithm::Es256).unwrap();
+        assert_ne!(other.public().thumbprint(), KEYS[0].public().thumbprint());
+        for key in KEYS.iter() {
+            let printed = format!("{key:?}");
+            let d = jwk(key)["d"].as_str().unwrap().to_owned();
+            assert!(!printed.contains(&d) && printed.contains(&key.public().thumbprint().to_string()));
+        }
+    }
+}

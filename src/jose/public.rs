@@ -354,3 +354,6 @@ fn ec_thumbprint(curve: &str, point: &[u8]) -> Thumbprint {
     let (x, y) = coordinates(point);
     Thumbprint::of_json(&[r#"{"crv":""#, curve, r#"","kty":"EC","x":""#, &x, r#"","y":""#, &y, r#""}"#])
 }
+
+#[cfg(test)]
+mod tests;

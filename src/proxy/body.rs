@@ -16,6 +16,8 @@ use thiserror::Error;
 use tokio::sync::Notify;
 use tokio::time::timeout;
 
+use crate::gate::Gate;
+
 use super::upstream::RequestBody;
 
 /// A response body towards the client.
@@ -62,6 +64,7 @@ pub(super) fn from_client(
     version: Version,
     headers: &HeaderMap,
     limit: u64,
+    gate: &Arc<Gate>,
 ) -> (RequestBody, BodyWatch) {
     if incoming.is_end_stream() {
         return (empty(), BodyWatch(None));
@@ -81,6 +84,7 @@ pub(super) fn from_client(
         http1,
         awaits_continue: expects,
         state: Arc::clone(&state),
+        gate: Arc::clone(gate),
     };
     state.awaits_continue.store(expects, Ordering::Relaxed);
     (streaming(body), BodyWatch(Some(state)))
@@ -154,6 +158,8 @@ struct ClientBody {
     http1: bool,
     awaits_continue: bool,
     state: Arc<State>,
+    /// Knows which trailers would pass for identity headers.
+    gate: Arc<Gate>,
 }
 
 impl HttpBody for ClientBody {
@@ -167,7 +173,10 @@ impl HttpBody for ClientBody {
         }
         let Some(incoming) = &mut self.incoming else { return Poll::Ready(None) };
         match ready!(Pin::new(incoming).poll_frame(cx)) {
-            Some(Ok(frame)) => {
+            Some(Ok(mut frame)) => {
+                if let Some(trailers) = frame.trailers_mut() {
+                    super::headers::clean_trailers(&self.gate, trailers);
+                }
                 let length = frame.data_ref().map_or(0, |data| u64::try_from(data.len()).unwrap_or(u64::MAX));
                 match self.left.checked_sub(length) {
                     Some(left) => {
@@ -211,7 +220,7 @@ impl Drop for ClientBody {
     }
 }
 
-async fn drain(mut rest: Incoming) {
+pub(super) async fn drain(mut rest: Incoming) {
     let read = async { while let Ok(Some(Ok(_))) = timeout(DRAIN_IDLE, rest.frame()).await {} };
     // Either way the connection ends, or is at the next request: nothing is left to do.
     let _ = timeout(DRAIN_TOTAL, read).await;
@@ -230,6 +239,10 @@ mod tests {
     use hyper_util::rt::TokioIo;
     use tokio::net::TcpListener;
 
+    fn no_gate() -> Arc<Gate> {
+        Arc::new(crate::gate::fixture::gate(crate::policy::Auth::Public))
+    }
+
     /// A server that takes bodies as the proxy does, up to `limit`, and answers without or after reading them.
     async fn server(limit: u64, answer: Answer) -> SocketAddr {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -238,7 +251,7 @@ mod tests {
             while let Ok((stream, _)) = listener.accept().await {
                 let service = service_fn(move |request: Request<Incoming>| async move {
                     let (parts, body) = request.into_parts();
-                    let (body, watch) = from_client(body, parts.version, &parts.headers, limit);
+                    let (body, watch) = from_client(body, parts.version, &parts.headers, limit, &no_gate());
                     let (status, text) = match answer {
                         Answer::Unread => (StatusCode::PAYLOAD_TOO_LARGE, "unread".to_owned()),
                         Answer::Read => match body.collect().await {

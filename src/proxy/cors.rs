@@ -117,7 +117,7 @@ fn list<'a>(first: &str, names: impl Iterator<Item = &'a [u8]>) -> Option<Header
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used)]
+#[allow(clippy::unwrap_used, clippy::indexing_slicing)]
 mod tests {
     use super::*;
     use proptest::prelude::*;

@@ -6,19 +6,19 @@ use std::time::Instant;
 use bytes::Bytes;
 use http::header::{ACCESS_CONTROL_ALLOW_ORIGIN, ALLOW, CONNECTION, CONTENT_LENGTH, TRANSFER_ENCODING};
 use http::uri::PathAndQuery;
-use http::{HeaderValue, Method, Request, Response, StatusCode, Uri, Version};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, Version};
 use http_body::Body as _;
 use hyper::body::Incoming;
 
 use crate::gate::{Admission, Facts, Refusal, Reply, Spend, error_reply};
+use crate::journal::Record;
 use crate::metrics::{Outcome, Reason};
-use crate::policy::Route;
+use crate::policy::{Cors, Route};
 use crate::target::{Peer, Target, TargetError};
 
 use super::body::{self, BodyFault, BodyWatch};
 use super::cors::{self, Preflight};
 use super::headers::{self, Outbound};
-use super::record::Record;
 use super::upgrade::{ConnectError, Unasked, Upgrade};
 use super::upstream::{RequestBody, ResponseBody, UpstreamError};
 use super::{Body, Live, Proxy};
@@ -43,11 +43,11 @@ impl Proxy {
     /// Answers a request: always with a response, counted and logged once.
     pub async fn handle(&self, request: Request<Incoming>, peer: &Peer) -> Response<Body> {
         let live = self.live.load_full();
-        let mut record = Record::begin(&request, peer, &live.gate, &live.unrouted);
+        let mut record = Record::begin(head(&request), peer, &live.gate.trust, &live.unrouted);
         let version = request.version();
         // From here on the body reads itself to its end wherever the journey stops.
         let (parts, incoming) = request.into_parts();
-        let (body, watch) = body::from_client(incoming, version, &parts.headers, live.body_bytes);
+        let (body, watch) = body::from_client(incoming, version, &parts.headers, live.body_bytes, &live.gate);
         let request = Request::from_parts(parts, body);
 
         let ended = self.journey(&live, request, &watch, peer, &mut record).await;
@@ -85,12 +85,12 @@ impl Proxy {
         let upgrade = Upgrade::of(&mut request)?;
         let method = Upgrade::method(upgrade.as_ref(), request.method());
         let target = &*record.target.insert(Target::of(request.uri(), request.headers(), peer, &live.gate.trust)?);
+        if let Some((route, answer)) = preflight(live, &request, target) {
+            record.route = route;
+            return Ok((Outcome::Answered, answer));
+        }
         if let Some(document) = live.gate.well_known(&method, target) {
             return Ok((Outcome::Answered, public_document(document, &method)));
-        }
-        if let Some((route, answer)) = preflight(live, &request, target) {
-            record.route = Some(route);
-            return Ok((Outcome::Answered, answer));
         }
         let route = &*record.route.insert(Arc::clone(live.gate.route(&method, target)?));
         record.allowed_origin = route.cors.as_ref().and_then(|cors| cors::allowed(cors, request.headers()));
@@ -150,16 +150,28 @@ impl Proxy {
     }
 }
 
-/// The answer to a preflight that the gate answers by itself: the route that the announced request will match has
-/// `cors`, and the origin may call. Any other OPTIONS goes the way of every request.
-fn preflight(live: &Live, request: &Request<RequestBody>, target: &Target) -> Option<(Arc<Route>, Response<Body>)> {
+fn head<B>(request: &Request<B>) -> (&Method, &Uri, &HeaderMap) {
+    (request.method(), request.uri(), request.headers())
+}
+
+/// The answer to a preflight that the gate answers by itself: it announces a request for a document of the gate's, or
+/// for a route that has `cors`, from an origin that may call. Any other OPTIONS goes the way of every request.
+fn preflight(
+    live: &Live,
+    request: &Request<RequestBody>,
+    target: &Target,
+) -> Option<(Option<Arc<Route>>, Response<Body>)> {
     let preflight = Preflight::of(request.method(), request.headers())?;
-    let route = live.gate.route(&preflight.method, target).ok()?;
-    let headers = preflight.answer(route.cors.as_ref()?, request.headers())?;
+    let (route, headers) = if live.gate.well_known(&preflight.method, target).is_some() {
+        (None, preflight.answer(&Cors { origins: vec!["*".to_owned()] }, request.headers())?)
+    } else {
+        let route = live.gate.route(&preflight.method, target).ok()?;
+        (Some(Arc::clone(route)), preflight.answer(route.cors.as_ref()?, request.headers())?)
+    };
     let mut response = Response::new(body::empty());
     *response.status_mut() = StatusCode::NO_CONTENT;
     *response.headers_mut() = headers;
-    Some((Arc::clone(route), response))
+    Some((route, response))
 }
 
 /// A length that is announced is refused at once; one that is not is counted as it comes.

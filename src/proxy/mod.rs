@@ -4,7 +4,8 @@ mod body;
 mod cors;
 mod handle;
 mod headers;
-mod record;
+#[cfg(test)]
+mod tests;
 mod upgrade;
 pub mod upstream;
 

@@ -14,7 +14,7 @@ use hyper_util::rt::TokioIo;
 use thiserror::Error;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _};
 
-use super::headers::{has_token, random, tokens};
+use super::headers::{has_token, tokens};
 
 /// How long one direction of a tunnel outlives the other.
 const LINGER: Duration = Duration::from_secs(10);
@@ -57,7 +57,10 @@ impl Upgrade {
             if !protocol.as_str().eq_ignore_ascii_case("websocket") {
                 return Err(ConnectError::Protocol);
             }
-            let key = HeaderValue::try_from(STANDARD.encode(random::<16>())).map_err(|_| ConnectError::Protocol)?;
+            let mut key = [0; 16];
+            // RFC 6455 section 4.1: it only has to differ. Without randomness nothing else works either.
+            let _ = getrandom::fill(&mut key);
+            let key = HeaderValue::try_from(STANDARD.encode(key)).map_err(|_| ConnectError::Protocol)?;
             return Ok(Some(Self::Stream { key, client: hyper::upgrade::on(request) }));
         }
         if request.version() != Version::HTTP_11 || !has_token(request.headers(), &CONNECTION, "upgrade") {
@@ -183,7 +186,7 @@ fn members(value: &HeaderValue) -> impl Iterator<Item = &[u8]> {
 }
 
 /// RFC 6455 section 4.2.2, which fixes SHA-1: it guards against confusion, not against an attacker.
-fn accept_of(key: &HeaderValue) -> String {
+pub(super) fn accept_of(key: &HeaderValue) -> String {
     use aws_lc_rs::digest::{Context, SHA1_FOR_LEGACY_USE_ONLY};
     let mut digest = Context::new(&SHA1_FOR_LEGACY_USE_ONLY);
     digest.update(key.as_bytes());
@@ -218,7 +221,7 @@ async fn tunnel(client: impl AsyncRead + AsyncWrite, upstream: impl AsyncRead + 
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used)]
+#[allow(clippy::unwrap_used, clippy::indexing_slicing)]
 mod tests {
     use super::*;
     use tokio::io::AsyncReadExt as _;
@@ -301,7 +304,7 @@ mod tests {
             (true, 200, None, None, None),
             (true, 403, None, None, Some(None)),
         ] {
-            let client = hyper::upgrade::on(&mut request(Method::GET, &[]));
+            let client = hyper::upgrade::on(request(Method::GET, &[]));
             let upgrade = if stream {
                 Upgrade::Stream { key: HeaderValue::from_static("dGhlIHNhbXBsZSBub25jZQ=="), client }
             } else {

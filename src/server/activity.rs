@@ -20,6 +20,8 @@ use super::{Limits, listener::Stage};
 /// How long what a client still sends is read and thrown away after the last response, so that its kernel does not
 /// throw the response away: RFC 9112 section 9.6 on closing in stages.
 const LINGER: Duration = Duration::from_secs(5);
+/// And so many bytes of it: a client that has not looked up by then never will.
+const LINGER_BYTES: usize = 64 * 1024 * 1024;
 /// Enough of the HTTP/2 preface (RFC 9113 section 3.4) to know it: no HTTP/1 method is `PRI`.
 const PREFACE: &[u8] = b"PRI ";
 
@@ -38,6 +40,8 @@ struct State {
     stalled: Option<Instant>,
     /// The last request had a body, of which some may be unread.
     linger: bool,
+    /// Bytes received while no request was in flight.
+    unasked: usize,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -48,6 +52,8 @@ enum Phase {
     Idle(Instant),
     /// A request is in flight.
     Busy,
+    /// HTTP/1.1 was left for another protocol.
+    Tunnel,
     /// All is written; the client is given time to read it.
     Lingering(Instant),
 }
@@ -70,6 +76,7 @@ impl Activity {
             http2: false,
             stalled: None,
             linger: false,
+            unasked: 0,
         })))
     }
 
@@ -77,14 +84,24 @@ impl Activity {
     pub(super) fn begin(self: &Arc<Self>, has_body: bool) -> InFlight {
         let mut state = self.lock();
         state.in_flight += 1;
+        state.unasked = 0;
         state.phase = Phase::Busy;
         state.linger = has_body && !state.http2;
         InFlight(Arc::clone(self))
     }
 
-    /// No lingering: for tunnels, and where the gate itself ends the connection.
+    /// The gate itself ends the connection: nobody waits for an answer.
     pub(super) fn forbid_linger(&self) {
         self.lock().linger = false;
+    }
+
+    /// The response leaves HTTP. In HTTP/2 that is one stream's affair (RFC 8441).
+    pub(super) fn tunnel(&self) {
+        let mut state = self.lock();
+        state.linger = false;
+        if !state.http2 {
+            state.phase = Phase::Tunnel;
+        }
     }
 
     /// When the connection's time is up, and what then; `None` while nothing is being waited for.
@@ -95,7 +112,7 @@ impl Activity {
             return Some((since + limits.idle_timeout, Cut::Hard));
         }
         match state.phase {
-            Phase::Busy => None,
+            Phase::Busy | Phase::Tunnel => None,
             Phase::Lingering(since) => Some((since + LINGER, Cut::Hard)),
             Phase::Head(since) => Some((since + limits.header_timeout, Cut::Hard)),
             Phase::Idle(since) if !closing => Some((since + limits.idle_timeout, Cut::Graceful)),
@@ -105,7 +122,8 @@ impl Activity {
         }
     }
 
-    fn received(&self, bytes: &[u8]) {
+    /// Bytes came; `false` where it is time to take no more: an upload goes on and on that was answered long ago.
+    fn received(&self, bytes: &[u8]) -> bool {
         let mut state = self.lock();
         if let Some(seen) = state.preface {
             let rest = PREFACE.get(seen..).unwrap_or_default();
@@ -124,6 +142,10 @@ impl Activity {
         if let (Phase::Idle(_), false) = (state.phase, state.http2) {
             state.phase = Phase::Head(Instant::now());
         }
+        if let (Phase::Head(_), false) = (state.phase, state.http2) {
+            state.unasked = state.unasked.saturating_add(bytes.len());
+        }
+        state.unasked <= LINGER_BYTES
     }
 
     fn ended(&self) {
@@ -192,20 +214,20 @@ impl<B: Body> Body for Counted<B> {
 #[derive(Debug)]
 pub(super) struct Open {
     _permit: OwnedSemaphorePermit,
-    gauge: IntGauge,
+    gauge: Option<IntGauge>,
     pub(super) stage: watch::Receiver<Stage>,
 }
 
 impl Open {
-    pub(super) fn new(permit: OwnedSemaphorePermit, gauge: IntGauge, stage: watch::Receiver<Stage>) -> Self {
-        gauge.inc();
+    pub(super) fn new(permit: OwnedSemaphorePermit, gauge: Option<IntGauge>, stage: watch::Receiver<Stage>) -> Self {
+        gauge.iter().for_each(IntGauge::inc);
         Self { _permit: permit, gauge, stage }
     }
 }
 
 impl Drop for Open {
     fn drop(&mut self) {
-        self.gauge.dec();
+        self.gauge.iter().for_each(IntGauge::dec);
     }
 }
 
@@ -215,13 +237,14 @@ pub(super) struct Watched<IO> {
     io: IO,
     activity: Arc<Activity>,
     stalled: bool,
-    lingering: bool,
+    /// Bytes that may still be thrown away, once all is written.
+    lingering: Option<usize>,
     _open: Open,
 }
 
 impl<IO> Watched<IO> {
     pub(super) fn new(io: IO, activity: Arc<Activity>, open: Open) -> Self {
-        Self { io, activity, stalled: false, lingering: false, _open: open }
+        Self { io, activity, stalled: false, lingering: None, _open: open }
     }
 
     fn wrote<T>(&mut self, result: Poll<T>) -> Poll<T> {
@@ -238,10 +261,11 @@ impl<IO: AsyncRead + Unpin> AsyncRead for Watched<IO> {
         let before = buf.filled().len();
         let result = Pin::new(&mut self.io).poll_read(cx, buf);
         match buf.filled().get(before..) {
-            Some(bytes) if !bytes.is_empty() => self.activity.received(bytes),
-            _ => {}
+            Some(bytes) if !bytes.is_empty() && !self.activity.received(bytes) => {
+                Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into()))
+            }
+            Some(_) | None => result,
         }
-        result
     }
 }
 
@@ -270,20 +294,27 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Watched<IO> {
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        if !self.lingering {
-            let result = Pin::new(&mut self.io).poll_shutdown(cx);
-            ready!(self.wrote(result))?;
-            self.lingering = self.activity.start_lingering();
-            if !self.lingering {
-                return Poll::Ready(Ok(()));
+        let mut left = match self.lingering {
+            Some(left) => left,
+            None => {
+                let result = Pin::new(&mut self.io).poll_shutdown(cx);
+                ready!(self.wrote(result))?;
+                if !self.activity.start_lingering() {
+                    return Poll::Ready(Ok(()));
+                }
+                LINGER_BYTES
             }
-        }
+        };
         loop {
+            self.lingering = Some(left);
             let mut space = [0; 4096];
             let mut buf = ReadBuf::new(&mut space);
             match ready!(Pin::new(&mut self.io).poll_read(cx, &mut buf)) {
-                Ok(()) if !buf.filled().is_empty() => {}
-                Ok(()) | Err(_) => return Poll::Ready(Ok(())),
+                Ok(()) if !buf.filled().is_empty() => left = left.saturating_sub(buf.filled().len()),
+                Ok(()) | Err(_) => left = 0,
+            }
+            if left == 0 {
+                return Poll::Ready(Ok(()));
             }
         }
     }

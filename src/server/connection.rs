@@ -183,8 +183,8 @@ async fn answer<H: Handler>(
 ) -> Result<Response<Counted<H::Body>>, Infallible> {
     let connect = request.method() == Method::CONNECT;
     let response = handler.handle(request, &peer).await;
-    if response.status() == StatusCode::SWITCHING_PROTOCOLS || connect {
-        activity.forbid_linger();
+    if response.status() == StatusCode::SWITCHING_PROTOCOLS || (connect && response.status().is_success()) {
+        activity.tunnel();
     }
     Ok(response.map(|body| Counted { body, in_flight }))
 }

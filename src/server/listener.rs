@@ -41,7 +41,7 @@ pub struct Service<H> {
     pub tls: Option<Arc<Rotating>>,
 }
 
-/// A listener that accepts.
+/// A listener that accepts; dropped without [`Listener::drain`], it and its connections end at once.
 #[derive(Debug)]
 pub struct Listener<H> {
     address: ListenAddress,
@@ -97,10 +97,16 @@ impl<H: Handler> Listener<H> {
     }
 
     /// Stops accepting, lets requests in flight end, and drops what is left after `drain_timeout`.
-    pub async fn drain(self, drain_timeout: Duration) {
+    pub async fn drain(mut self, drain_timeout: Duration) {
         self.accept.abort();
-        let _ = self.accept.await;
+        let _ = (&mut self.accept).await;
         self.current.load_full().drain(drain_timeout).await;
+    }
+}
+
+impl<H> Drop for Listener<H> {
+    fn drop(&mut self) {
+        self.accept.abort();
     }
 }
 

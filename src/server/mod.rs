@@ -9,6 +9,8 @@ mod connection;
 mod framing;
 mod listener;
 mod socket;
+#[cfg(test)]
+mod tests;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -96,12 +98,12 @@ pub struct Limits {
 pub struct Bounds {
     settings: ArcSwap<connection::Settings>,
     permits: Arc<Semaphore>,
-    open: IntGauge,
+    open: Option<IntGauge>,
 }
 
 impl Bounds {
-    /// Bounds over any number of listeners; `open` is kept at the number of open connections.
-    pub fn new(limits: Limits, open: IntGauge) -> Arc<Self> {
+    /// Bounds over any number of listeners; `open`, if any, is kept at the number of open connections.
+    pub fn new(limits: Limits, open: Option<IntGauge>) -> Arc<Self> {
         Arc::new(Self {
             settings: ArcSwap::from_pointee(connection::Settings::new(limits)),
             permits: Arc::new(Semaphore::new(limits.connections.min(Semaphore::MAX_PERMITS))),

@@ -117,7 +117,7 @@ fn hides_a_separator(segment: &str) -> bool {
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used)]
+#[allow(clippy::unwrap_used, clippy::indexing_slicing)]
 mod tests {
     use proptest::prelude::*;
 
@@ -274,7 +274,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_normalised_path_stays_as_it_is(path in r"/[a-cA-F0-9/.%;\\ ~|:-]{0,24}") {
+        fn a_normalised_path_stays_as_it_is(path in r"(/([a-c.;~|:-]|%2[efEF05]|%41|%c[03]|%a[0f]|\.\.?){0,3}){1,5}|/[a-c/.%;\\ ~]{0,12}") {
             if let Ok(once) = request(&path) {
                 let again = request(&once);
                 prop_assert_eq!(again.as_deref(), Ok(once.as_str()));
@@ -285,7 +285,7 @@ mod tests {
         }
 
         #[test]
-        fn a_normalised_htu_path_stays_as_it_is(path in r"/[a-cA-F0-9/.%;~-]{0,24}") {
+        fn a_normalised_htu_path_stays_as_it_is(path in r"(/([a-c.;~-]|%2[efEF05]|%41|\.\.?){0,3}){1,6}") {
             if let Some(once) = htu(&path) {
                 let again = htu(&once);
                 prop_assert_eq!(again.as_deref(), Some(once.as_str()));

@@ -129,9 +129,9 @@ struct TextFields<'a, 'w> {
 impl TextFields<'_, '_> {
     fn put(&mut self, field: &Field, value: &str) {
         self.result = self.result.and_then(|()| match field.name() {
-            // What a client wrote must not move the cursor of a terminal.
             "message" => {
-                write!(self.writer, " {}", value.escape_debug().to_string().replace("\\'", "'").replace("\\\"", "\""))
+                self.writer.write_char(' ')?;
+                plain(self.writer, value)
             }
             name if value.contains(|c: char| !c.is_ascii_graphic() || c == '"') => {
                 write!(self.writer, " {name}={value:?}")
@@ -151,7 +151,16 @@ impl Visit for TextFields<'_, '_> {
     }
 }
 
+/// Text on a terminal: what a client wrote must not move its cursor.
+fn plain(writer: &mut Writer<'_>, text: &str) -> fmt::Result {
+    text.chars().try_for_each(|c| match c.is_control() {
+        true => write!(writer, "{}", c.escape_default()),
+        false => writer.write_char(c),
+    })
+}
+
 /// `2026-01-02T03:04:05.678901Z` (RFC 3339).
+#[derive(Clone, Copy)]
 struct Rfc3339(Timestamp);
 
 impl fmt::Display for Rfc3339 {

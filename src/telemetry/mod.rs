@@ -1,6 +1,8 @@
 //! Logs: one JSON object a line where standard error is not a terminal, plain text where it is.
 
 mod format;
+#[cfg(test)]
+mod tests;
 
 use std::io::IsTerminal as _;
 

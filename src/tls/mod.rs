@@ -1,6 +1,10 @@
 //! TLS on both sides, with rustls and AWS-LC: versions 1.2 and 1.3.
 
 mod rotating;
+#[cfg(test)]
+pub(crate) mod test_pki;
+#[cfg(test)]
+mod tests;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

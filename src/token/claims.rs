@@ -252,10 +252,7 @@ mod tests {
             assert_eq!(result, expected, "{change}");
         }
         let nobody = ClaimRules { audiences: vec![], ..rules() };
-        assert_eq!(
-            VerifiedToken::check(claims(&json!({})), &nobody, NOW, SKEW).map(|_| ()),
-            Err(TokenError::WrongAudience)
-        );
+        assert_eq!(VerifiedToken::check(claims(&json!({})), &nobody, NOW, SKEW).map(|_| ()), Err(WrongAudience));
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::process::{Command, Stdio};
 
 use serde_json::{Value, json};
 
-use super::harness::World;
+use super::harness::{World, push};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn public_clients_get_a_token_and_an_answer_through_the_gate() {
@@ -14,8 +14,11 @@ async fn public_clients_get_a_token_and_an_answer_through_the_gate() {
     let world = World::with(|settings| {
         let issuer = settings["issuers"][0]["issuer"].clone();
         settings["upstreams"]["issuer"] = json!({"urls": [issuer]});
-        settings["routes"][1] = json!({"name": "token", "match": {"path": "/token", "methods": ["POST"]},
-                                       "upstream": "issuer", "auth": "token_endpoint"});
+        push(
+            &mut settings["routes"],
+            json!({"name": "token", "match": {"path": "/token", "methods": ["POST"]},
+                                       "upstream": "issuer", "auth": "token_endpoint"}),
+        );
     })
     .await;
     let origin = format!("http://{}", world.gate.address());

@@ -9,7 +9,8 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::harness::{
-    Authority, Channel, Client, Gates, Issuer, Jws, Key, Upstream, World, exchange_on, http2, run, settings, until,
+    Authority, Channel, Client, Gates, Issuer, Jws, Key, Raw, Upstream, World, exchange_on, http2, push, run, settings,
+    until,
 };
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -31,7 +32,7 @@ async fn reloads_in_the_middle_of_traffic_lose_no_request() {
         .collect();
     for round in 1..=5 {
         let mut settings = settings(&world.issuer, &world.upstream);
-        settings["routes"][1] = json!({"match": {"path": format!("/round/{round}/")}, "upstream": "orders"});
+        push(&mut settings["routes"], json!({"match": {"path": format!("/round/{round}/")}, "upstream": "orders"}));
         world.gates.configure(&settings);
         world.gate.signal("HUP");
         let path = format!("/round/{round}/x");
@@ -274,8 +275,11 @@ async fn no_credential_is_logged_however_much_is_logged() {
     let world = World::prepared(
         |settings| {
             let url = settings["issuers"][0]["issuer"].as_str().unwrap().to_owned();
-            settings["issuers"][1] = json!({"issuer": format!("{url}/opaque"), "audiences": ["api://orders"],
-                "introspection": {"url": format!("{url}/introspect"), "client_id": "gate", "client_secret_file": "s"}});
+            push(
+                &mut settings["issuers"],
+                json!({"issuer": format!("{url}/opaque"), "audiences": ["api://orders"],
+                "introspection": {"url": format!("{url}/introspect"), "client_id": "gate", "client_secret_file": "s"}}),
+            );
             settings["identity"]["forward_token"] = json!(true);
         },
         |gates| {
@@ -357,7 +361,7 @@ async fn a_flood_of_unknown_keys_does_not_reach_the_issuer() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn no_key_of_one_issuer_vouches_for_a_token_of_another() {
     let other = Issuer::start().await;
-    let world = World::with(|settings| settings["issuers"][1] = other.settings()).await;
+    let world = World::with(|settings| push(&mut settings["issuers"], other.settings())).await;
     let client = world.client().await;
     assert_eq!(client.get("/orders/1").send().await.status, 200);
     assert_eq!(client.get("/orders/1").token(other.token(&client.key).compact()).send().await.status, 200);
@@ -496,7 +500,7 @@ async fn keygen_and_proof_make_what_the_gate_accepts() {
 async fn idle_connections_do_not_delay_the_end() {
     let mut world = World::start().await;
     let client = world.client().await;
-    let mut idle = super::harness::Raw::connect(client.address()).await;
+    let mut idle = Raw::connect(client.address()).await;
     idle.write(client.get("/orders/1").prepare().head() + "\r\n").await;
     idle.read_until("\r\n\r\n").await;
     let start = std::time::Instant::now();

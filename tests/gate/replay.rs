@@ -1,15 +1,32 @@
 //! A proof is accepted once, or not at all: at once, under pressure, across a restart.
 
+use hyper::client::conn::http2::SendRequest;
 use serde_json::json;
+use tokio::net::TcpStream;
+use tokio::task::JoinHandle;
 
-use super::harness::{Client, Gates, Issuer, Prepared, Upstream, World, now, settings, until};
+use super::harness::{Channel, Client, Gates, Issuer, Prepared, Upstream, World, http2, now, settings, soon, until};
 
-/// Sends all of them at once; the statuses in their order.
+/// Sends all of them at once, each on a connection of its own; the statuses in their order.
 async fn at_once(client: &Client, requests: Vec<Prepared>) -> Vec<u16> {
     let tasks = requests.into_iter().map(|request| {
         let client = client.clone();
         tokio::spawn(async move { client.send(&request).await.status })
     });
+    all(tasks).await
+}
+
+/// The same over one HTTP/2 connection: for thousands.
+async fn as_streams(sender: &SendRequest<Channel>, requests: &[Prepared]) -> Vec<u16> {
+    let tasks = requests.iter().map(|request| {
+        let mut sender = sender.clone();
+        let request = request.over_http2("http").body(Channel::empty()).unwrap();
+        tokio::spawn(async move { soon("a response", sender.send_request(request)).await.unwrap().status().as_u16() })
+    });
+    all(tasks).await
+}
+
+async fn all(tasks: impl Iterator<Item = JoinHandle<u16>>) -> Vec<u16> {
     let mut statuses = Vec::new();
     for task in tasks.collect::<Vec<_>>() {
         statuses.push(task.await.unwrap());
@@ -73,8 +90,6 @@ async fn a_copy_after_a_crash_is_refused_without_nonces_too() {
     let gates = Gates::new(&settings);
     let first = gates.start().await;
     let client = Client::of(&first, &issuer).naming("http://api.test");
-    let second_of_start = now();
-    until("a second after the start", || async { (now() > second_of_start).then_some(()) }).await;
     let spent = client.get("/orders/1").prepare();
     assert_eq!(client.send(&spent).await.status, 200);
     first.killed().await;
@@ -118,6 +133,7 @@ async fn pressure_makes_the_store_refuse_and_never_accept_twice() {
             client
         })
         .collect();
+    let connection = http2(TcpStream::connect(greeted.address()).await.unwrap()).await;
     // The oldest first: as they come, the store forgets from the oldest on, so that most of them fit.
     let mut sent = Vec::new();
     let mut accepted = Vec::new();
@@ -127,7 +143,7 @@ async fn pressure_makes_the_store_refuse_and_never_accept_twice() {
             .iter()
             .map(|client| client.get("/orders/swallow").proof(move |proof| proof.claim("iat", iat)).prepare())
             .collect();
-        let statuses = at_once(&greeted, batch.clone()).await;
+        let statuses = as_streams(&connection, &batch).await;
         assert!(statuses.iter().all(|status| matches!(status, 200 | 401 | 503)), "{statuses:?}");
         accepted.extend(batch.iter().zip(&statuses).filter(|(_, status)| **status == 200).map(|(one, _)| one.clone()));
         sent.extend(batch);
@@ -142,7 +158,7 @@ async fn pressure_makes_the_store_refuse_and_never_accept_twice() {
     assert_eq!((answer.status, answer.error().as_str()), (401, "invalid_dpop_proof"), "the first again: {answer:?}");
     let again: Vec<Prepared> = accepted.iter().step_by(10).cloned().collect();
     for batch in again.chunks(50) {
-        let statuses = at_once(&greeted, batch.to_vec()).await;
+        let statuses = as_streams(&connection, batch).await;
         assert!(statuses.iter().all(|status| *status != 200), "a proof was accepted twice: {statuses:?}");
     }
     assert_eq!(world.upstream.count(), contacted, "nothing reached the upstream twice");

@@ -46,7 +46,7 @@ impl Checker<'_> {
                 None
             }
             raw::NonceMode::Required => {
-                if is_memory && nonce.secret_file.is_some() {
+                if is_memory && secret.is_some() {
                     let message = "a nonce secret that replicas share, and a memory store that they do not: a proof \
                                    spent at one replica is taken once more at each of the others; expected one \
                                    replica only, or no `secret_file`, or a shared `replay.store`";

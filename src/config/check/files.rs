@@ -89,13 +89,14 @@ impl Checker<'_> {
 
     fn tls_error(&mut self, key: &str, files: &[(&str, Option<&PathBuf>)], error: &TlsError) {
         let (path, expected) = match error {
-            TlsError::Read { path, .. } => (path, "a file that can be read"),
-            TlsError::NoCertificate(path) => (path, "PEM with a BEGIN CERTIFICATE, the leaf first"),
-            TlsError::NoKey(path) => (path, "PEM with a private key: PKCS #8, PKCS #1 or SEC1"),
-            TlsError::Rejected { path, .. } => (path, "certificates that rustls takes, and the key that fits the leaf"),
-            TlsError::NoSystemRoots | TlsError::Setup(_) => return self.error(key, error.to_string()),
+            TlsError::Read { path, .. } => (Some(path), "a file that can be read"),
+            TlsError::NoCertificate(path) => (Some(path), "PEM with a BEGIN CERTIFICATE, the leaf first"),
+            TlsError::NoKey(path) => (Some(path), "PEM with a private key: PKCS #8, PKCS #1 or SEC1"),
+            TlsError::Rejected { path, .. } => (Some(path), "certificates that rustls takes, and the leaf's own key"),
+            TlsError::NoSystemRoots => (None, "a `ca`, or the system's package of root certificates"),
+            TlsError::Setup(_) => (None, "a build of dpop-gate with its TLS library"),
         };
-        let member = files.iter().find(|(_, file)| *file == Some(path)).map(|(member, _)| *member);
+        let member = files.iter().find(|(_, file)| path.is_some() && *file == path).map(|(member, _)| *member);
         let key = member.map_or_else(|| key.to_owned(), |member| format!("{key}.{member}"));
         self.error(&key, format!("{error}; expected {expected}"));
     }

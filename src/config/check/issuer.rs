@@ -95,6 +95,9 @@ impl Checker<'_> {
             return self.introspection(&format!("{key}.introspection"), introspection, issuer.insecure_http);
         }
         let key = format!("{key}.issuer");
+        if issuer.issuer.trim().is_empty() {
+            return None;
+        }
         let url = self.issuer_url(&key, &issuer.issuer, issuer.insecure_http)?;
         // RFC 8414 section 2: "a URL that uses the https scheme and has no query or fragment components".
         if url.query().is_some() {

@@ -14,7 +14,7 @@ use crate::config::raw;
 
 impl Checker<'_> {
     /// What proxy listeners and forward-auth listeners believe.
-    pub(super) fn trust(&mut self, file: &raw::File) -> Option<(Trust, Trust)> {
+    pub(super) fn trust(&mut self, file: &raw::File) -> (Trust, Trust) {
         let public_urls = self.public_urls(file);
         let written = file.trusted_proxies.as_deref().map(|written| self.proxies(written));
         let asks = file.listen.iter().any(|listen| listen.mode != raw::Door::Proxy);
@@ -26,7 +26,7 @@ impl Checker<'_> {
         let loopback = || vec![IpNet::V4(loopback_v4()), IpNet::V6(loopback_v6())];
         let forward_auth =
             Trust { proxies: written.clone().unwrap_or_else(loopback), public_urls: public_urls.clone() };
-        Some((Trust { proxies: written.unwrap_or_default(), public_urls }, forward_auth))
+        (Trust { proxies: written.unwrap_or_default(), public_urls }, forward_auth)
     }
 
     fn public_urls(&mut self, file: &raw::File) -> Vec<PublicUrl> {

@@ -23,7 +23,7 @@ use super::{Config, raw};
 /// Checks a whole file. `None` only where a problem was reported.
 pub(super) fn check(file: &raw::File, folder: &Path, report: &mut Report) -> Option<Config> {
     let mut checker = Checker { folder, report };
-    let trust = checker.trust(file);
+    let (trust, forward_auth_trust) = checker.trust(file);
     let listeners = checker.listeners(file);
     let admin = checker.admin(file);
     let issuers = checker.issuers(file);
@@ -34,7 +34,6 @@ pub(super) fn check(file: &raw::File, folder: &Path, report: &mut Report) -> Opt
     let routes = checker.routes(file);
     let identity = checker.identity(file);
     let (limits, body_bytes) = checker.limits(&file.limits);
-    let (trust, forward_auth_trust) = trust?;
     Some(Config {
         listeners,
         admin,

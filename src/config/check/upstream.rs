@@ -16,11 +16,15 @@ impl Checker<'_> {
     /// Where requests go.
     pub(super) fn upstreams(&mut self, file: &raw::File) -> Vec<UpstreamOptions> {
         let mut upstreams = Vec::with_capacity(file.upstreams.len());
+        // A route that misspells an upstream's name is told so; the upstream is not unused for that.
+        let is_known =
+            |route: &raw::Route| route.upstream.as_ref().is_some_and(|name| file.upstreams.contains_key(name));
+        let all_known = file.routes.iter().all(is_known);
         for (name, upstream) in &file.upstreams {
             let key = format!("upstreams.{name}");
             self.filled(&key, name, "a name");
             upstreams.push(self.upstream(&key, name, upstream));
-            if !file.routes.iter().any(|route| route.upstream.as_ref() == Some(name)) {
+            if all_known && !file.routes.iter().any(|route| route.upstream.as_ref() == Some(name)) {
                 self.warn(&key, "no route uses it; expected a route with this `upstream`, or no such upstream");
             }
         }

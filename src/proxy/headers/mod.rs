@@ -3,20 +3,18 @@
 
 mod forwarding;
 mod hop;
-mod trace;
 
-use http::header::{CACHE_CONTROL, COOKIE, EXPECT, HOST};
+use http::header::{AUTHORIZATION, CACHE_CONTROL, CONTENT_LENGTH, COOKIE, EXPECT, HOST};
 use http::{HeaderMap, HeaderValue};
 
 use crate::clock::Timestamp;
-use crate::gate::{Admission, DPOP_NONCE, Gate};
+use crate::gate::{Admission, DPOP, DPOP_NONCE, Gate};
+use crate::journal::Identifiers;
 use crate::policy::Route;
 use crate::target::{Peer, Target};
 
-pub(super) use forwarding::client_address;
 use forwarding::{Origin, Sender};
 pub(super) use hop::{has_token, tokens};
-pub(super) use trace::{Identifiers, random};
 
 /// What the headers of a request are written from.
 #[derive(Debug, Clone, Copy)]
@@ -48,6 +46,17 @@ impl Outbound<'_> {
         forwarding::write(headers, sender, origin);
         self.identifiers.write(headers);
         overwrite(headers, self.gate.identity_headers(self.admission, self.route, self.now));
+    }
+}
+
+/// Takes out of a request's trailers what must not stand there (RFC 9110 section 6.5.1): a framework that merges them
+/// into the headers would believe it.
+pub(super) fn clean_trailers(gate: &Gate, trailers: &mut HeaderMap) {
+    hop::remove(trailers);
+    gate.strip_identity(trailers);
+    forwarding::drop_all(trailers);
+    for name in [HOST, AUTHORIZATION, CONTENT_LENGTH, COOKIE, EXPECT, DPOP] {
+        trailers.remove(name);
     }
 }
 
@@ -116,6 +125,19 @@ mod tests {
             assert_eq!(headers.get(CACHE_CONTROL).unwrap(), cache);
             assert!(!headers.contains_key("x-hop") && headers.contains_key("www-authenticate"));
         }
+    }
+
+    #[test]
+    fn trailers_say_nothing_that_a_header_of_ours_says() {
+        let gate = crate::gate::fixture::gate(crate::policy::Auth::Dpop);
+        let mut trailers = HeaderMap::new();
+        for name in
+            ["x-auth-subject", "x_auth.subject", "authorization", "dpop", "x-forwarded-for", "host", "grpc-status"]
+        {
+            trailers.insert(name, HeaderValue::from_static("1"));
+        }
+        clean_trailers(&gate, &mut trailers);
+        assert_eq!(trailers.keys().collect::<Vec<_>>(), ["grpc-status"]);
     }
 
     #[test]

@@ -36,6 +36,10 @@ pub(super) struct Backend {
 }
 
 /// How one try ended without a response.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "made once a failure, and never kept: a box would only add an allocation"
+)]
 pub(super) enum Failure {
     /// Nothing of the request has left, so that another endpoint may have it.
     Unsent(Request<Upload>, UpstreamError),
@@ -233,6 +237,7 @@ impl Drop for InFlight {
 
 fn finish(response: Response<Incoming>, mut lease: Lease, in_flight: InFlight) -> Response<ResponseBody> {
     if response.status() == StatusCode::SWITCHING_PROTOCOLS {
+        lease.surrender();
         return response.map(ResponseBody::upgraded);
     }
     lease.note_keep_alive(response.headers());

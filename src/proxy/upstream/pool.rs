@@ -12,6 +12,7 @@ use http::{HeaderMap, Request, Response};
 use hyper::body::Incoming;
 use hyper::client::conn::{TrySendError, http1, http2};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
 use super::body::Upload;
@@ -55,7 +56,7 @@ pub(super) struct Pool {
 }
 
 struct Idle {
-    sender: http1::SendRequest<Upload>,
+    link: Http1,
     until: Instant,
 }
 
@@ -91,7 +92,7 @@ impl Pool {
 
     #[cfg(test)]
     pub(super) fn idle_and_open(&self) -> usize {
-        lock(&self.idle).iter().filter(|idle| !idle.sender.is_closed()).count()
+        lock(&self.idle).iter().filter(|idle| !idle.link.sender.is_closed()).count()
     }
 
     fn reuse(self: &Arc<Self>, wish: Wish) -> Option<Lease> {
@@ -109,8 +110,8 @@ impl Pool {
         let mut idle = lock(&self.idle);
         // Last in, first out: the warmest is used, the surplus grows old and goes.
         while let Some(candidate) = idle.pop_back() {
-            if candidate.sender.is_ready() && Instant::now() < candidate.until {
-                return Some(Lease::http1(self, candidate.sender, true));
+            if candidate.link.sender.is_ready() && Instant::now() < candidate.until {
+                return Some(Lease::http1(self, candidate.link, true));
             }
         }
         None
@@ -162,16 +163,16 @@ impl Pool {
 
     async fn handshake(self: &Arc<Self>, io: Io) -> Result<Lease, ConnectError> {
         let (sender, connection) = http1::Builder::new().max_buf_size(HTTP1_BUFFER).handshake(TokioIo::new(io)).await?;
-        tokio::spawn(async move {
+        let task = tokio::spawn(async move {
             if let Err(error) = connection.with_upgrades().await {
                 tracing::debug!(%error, "upstream connection ended");
             }
         });
-        Ok(Lease::http1(self, sender, false))
+        Ok(Lease::http1(self, Http1 { sender, task: task.abort_handle() }, false))
     }
 
-    fn put_back(self: &Arc<Self>, sender: http1::SendRequest<Upload>, keep: Duration) {
-        if sender.is_closed() || keep.is_zero() {
+    fn put_back(self: &Arc<Self>, link: Http1, keep: Duration) {
+        if link.sender.is_closed() || keep.is_zero() {
             return;
         }
         let until = Instant::now() + keep;
@@ -180,7 +181,7 @@ impl Pool {
             if idle.len() >= MAX_IDLE {
                 idle.pop_front();
             }
-            idle.push_back(Idle { sender, until });
+            idle.push_back(Idle { link, until });
         }
         self.reap();
     }
@@ -206,7 +207,7 @@ impl Pool {
     fn reap_once(&self) -> bool {
         let now = Instant::now();
         let mut idle = lock(&self.idle);
-        idle.retain(|connection| now < connection.until && !connection.sender.is_closed());
+        idle.retain(|connection| now < connection.until && !connection.link.sender.is_closed());
         let mut shared = lock(&self.shared);
         shared.retain(|connection| !connection.sender.is_closed() && !connection.is_stale());
         let empty = idle.is_empty() && shared.is_empty();
@@ -228,16 +229,22 @@ pub(super) struct Lease {
 }
 
 enum Link {
-    Http1(http1::SendRequest<Upload>),
+    Http1(Http1),
     Http2(Stream),
+}
+
+/// An HTTP/1.1 connection.
+struct Http1 {
+    sender: http1::SendRequest<Upload>,
+    task: AbortHandle,
 }
 
 /// The result of sending: what could not be sent at all comes back.
 pub(super) type Sent = Result<Response<Incoming>, TrySendError<Request<Upload>>>;
 
 impl Lease {
-    fn http1(pool: &Arc<Pool>, sender: http1::SendRequest<Upload>, reused: bool) -> Self {
-        Self { pool: Arc::clone(pool), link: Some(Link::Http1(sender)), reused, keep: MAX_IDLE_TIME }
+    fn http1(pool: &Arc<Pool>, link: Http1, reused: bool) -> Self {
+        Self { pool: Arc::clone(pool), link: Some(Link::Http1(link)), reused, keep: MAX_IDLE_TIME }
     }
 
     pub(super) fn is_http2(&self) -> bool {
@@ -247,7 +254,7 @@ impl Lease {
     /// Sends; `None` where the lease was given up before.
     pub(super) async fn send(&mut self, request: Request<Upload>) -> Option<Sent> {
         match self.link.as_mut()? {
-            Link::Http1(sender) => Some(sender.try_send_request(request).await),
+            Link::Http1(link) => Some(link.sender.try_send_request(request).await),
             Link::Http2(stream) => {
                 // The sender is a handle on a queue; each request needs its own to be sent through `&mut`.
                 let mut sender = stream.0.sender.clone();
@@ -282,20 +289,28 @@ impl Lease {
 
     /// The response has ended: others may have the connection.
     pub(super) fn recycle(mut self) {
-        let Some(Link::Http1(mut sender)) = self.link.take() else { return };
-        if sender.is_ready() {
-            self.pool.put_back(sender, self.keep);
-        } else if !sender.is_closed()
+        let Some(Link::Http1(mut link)) = self.link.take() else { return };
+        if link.sender.is_ready() {
+            self.pool.put_back(link, self.keep);
+        } else if !link.sender.is_closed()
             && let Ok(runtime) = tokio::runtime::Handle::try_current()
         {
             // The response came before the request's own end, or its end is just being noticed. hyper refuses what
             // cannot be reused.
+            let (pool, keep) = (Arc::clone(&self.pool), self.keep);
             runtime.spawn(async move {
-                if let Ok(Ok(())) = tokio::time::timeout(MAX_IDLE_TIME, sender.ready()).await {
-                    self.pool.put_back(sender, self.keep);
+                match tokio::time::timeout(MAX_IDLE_TIME, link.sender.ready()).await {
+                    Ok(Ok(())) => pool.put_back(link, keep),
+                    Ok(Err(_)) => {}
+                    Err(_) => link.task.abort(),
                 }
             });
         }
+    }
+
+    /// The connection belongs to whoever takes the upgrade.
+    pub(super) fn surrender(mut self) {
+        self.link = None;
     }
 
     /// Whether the peer takes extended CONNECT (RFC 8441 section 3). It says so in its first frame, which may not
@@ -315,6 +330,16 @@ impl Lease {
                 return false;
             }
             tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    }
+}
+
+impl Drop for Lease {
+    /// A request given up in its midst takes its connection along, at once: left to itself, hyper first writes out what
+    /// it holds, which never ends where the upstream does not read, and keeps the client's body until then.
+    fn drop(&mut self) {
+        if let Some(Link::Http1(link)) = &self.link {
+            link.task.abort();
         }
     }
 }

@@ -240,11 +240,6 @@ impl Prepared {
         head
     }
 
-    pub fn with_header(mut self, name: &str, value: &str) -> Self {
-        self.headers.push((name.into(), value.into()));
-        self
-    }
-
     pub fn value_of(&self, name: &str) -> &str {
         &self.headers.iter().find(|(header, _)| header == name).unwrap().1
     }
@@ -256,7 +251,6 @@ pub struct Answer {
     pub status: u16,
     pub headers: HeaderMap,
     pub body: Bytes,
-    pub trailers: HeaderMap,
 }
 
 impl Answer {
@@ -306,8 +300,7 @@ pub async fn exchange_on(
     let response = soon("a response", sender.send_request(request)).await.unwrap();
     let (parts, body) = response.into_parts();
     let body = soon("a response's body", body.collect()).await.unwrap();
-    let trailers = body.trailers().cloned().unwrap_or_default();
-    Answer { status: parts.status.as_u16(), headers: parts.headers, body: body.to_bytes(), trailers }
+    Answer { status: parts.status.as_u16(), headers: parts.headers, body: body.to_bytes() }
 }
 
 /// An HTTP/1.1 connection.

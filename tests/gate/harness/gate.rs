@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 use tempfile::TempDir;
 
-use super::{Answer, SOON, exchange, until};
+use super::{Answer, SOON, exchange, now, until};
 
 const BINARY: &str = env!("CARGO_BIN_EXE_dpop-gate");
 
@@ -88,15 +88,8 @@ impl Gates {
                 kept.lock().unwrap().push(String::from_utf8_lossy(&line).into_owned());
             }
         });
-        let mut gate = Gate {
-            child,
-            lines,
-            reader: Some(reader),
-            secrets: Arc::default(),
-            listening: Vec::new(),
-            admin: None,
-            started: Instant::now(),
-        };
+        let mut gate =
+            Gate { child, lines, reader: Some(reader), secrets: Arc::default(), listening: Vec::new(), admin: None };
         let end = Instant::now() + SOON;
         while gate.listening.len() < wanted {
             if let Some(status) = gate.child.try_wait().unwrap() {
@@ -107,13 +100,26 @@ impl Gates {
             gate.listening = gate.heard();
         }
         gate.admin = gate.door("admin").map(|address| address.parse().unwrap());
+        if without_nonces(&config) {
+            // A proof of the second of the start could be from before it, and is refused.
+            let start = now();
+            until("the second after the start", || async { (now() > start).then_some(()) }).await;
+        }
         gate
     }
 }
 
+fn read(config: &Path) -> Value {
+    serde_yaml::from_str(&fs::read_to_string(config).unwrap()).unwrap()
+}
+
+fn without_nonces(config: &Path) -> bool {
+    read(config)["dpop"]["nonce"]["mode"] == "off"
+}
+
 /// How many listeners the file asks for.
 fn doors(config: &Path) -> usize {
-    let file: Value = serde_yaml::from_str(&fs::read_to_string(config).unwrap()).unwrap();
+    let file = read(config);
     file["listen"].as_array().map_or(1, Vec::len) + usize::from(file.get("admin").is_some())
 }
 
@@ -126,7 +132,6 @@ pub struct Gate {
     /// Door and address.
     listening: Vec<(String, String)>,
     admin: Option<SocketAddr>,
-    started: Instant,
 }
 
 impl Gate {
@@ -185,7 +190,7 @@ impl Gate {
             line.strip_prefix(name).is_some_and(|rest| rest.starts_with(['{', ' ']))
                 && wanted.iter().all(|label| line.contains(label))
         });
-        series.map(|line| line.rsplit(' ').next().unwrap().parse::<f64>().unwrap()).sum()
+        series.map(|line| line.rsplit(' ').next().unwrap().parse::<f64>().unwrap()).fold(0.0, |sum, value| sum + value)
     }
 
     /// How often that reason was given.
@@ -227,11 +232,6 @@ impl Gate {
         let status = fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
         let line = status.lines().find(|line| line.starts_with("VmHWM:")).unwrap();
         line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap() * 1024
-    }
-
-    /// How long ago it was started.
-    pub fn age(&self) -> Duration {
-        self.started.elapsed()
     }
 }
 

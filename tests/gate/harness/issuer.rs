@@ -88,11 +88,6 @@ impl Issuer {
         token
     }
 
-    /// Changes what introspection says of a token.
-    pub fn revoke(&self, token: &str) {
-        self.state.lock().unwrap().tokens.remove(token);
-    }
-
     /// Signs with a new key from now on; the old one stays published until [`Issuer::forget_old_keys`].
     pub fn rotate(&self, kid: &str, key: Key) {
         self.state.lock().unwrap().keys.push((kid.to_owned(), key));

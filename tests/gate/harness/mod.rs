@@ -20,7 +20,7 @@ pub use keys::{Jws, Key, now, random};
 pub use raw::Raw;
 pub use tls::Authority;
 pub use upstream::{Channel, DOWNLOAD_BYTES, Upstream};
-pub use world::{AUDIENCE, World, settings};
+pub use world::{AUDIENCE, World, push, settings};
 
 use std::future::Future;
 use std::time::{Duration, Instant};

@@ -6,6 +6,9 @@ use std::pin::Pin;
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, ready};
 
+use aws_lc_rs::digest::{SHA1_FOR_LEGACY_USE_ONLY, digest};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
 use bytes::Bytes;
 use http::{HeaderMap, Request, Response, Version};
 use http_body::{Body, Frame};
@@ -56,8 +59,6 @@ pub struct Upstream {
 struct Shared {
     seen: Mutex<Vec<Seen>>,
     released: Semaphore,
-    /// Bytes of request bodies that have arrived so far.
-    arrived: Mutex<u64>,
 }
 
 /// What `download` sends.
@@ -67,7 +68,7 @@ impl Upstream {
     pub async fn start() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let shared = Shared { seen: Mutex::default(), released: Semaphore::new(0), arrived: Mutex::new(0) };
+        let shared = Shared { seen: Mutex::default(), released: Semaphore::new(0) };
         let shared = Arc::new(shared);
         let of_server = Arc::clone(&shared);
         tokio::spawn(async move {
@@ -108,11 +109,6 @@ impl Upstream {
     pub fn release(&self) {
         self.shared.released.add_permits(1);
     }
-
-    /// Bytes of request bodies that have arrived so far.
-    pub fn arrived(&self) -> u64 {
-        *self.shared.arrived.lock().unwrap()
-    }
 }
 
 /// What feeds a [`Channel`].
@@ -133,6 +129,7 @@ async fn answer(request: Request<Incoming>, shared: Arc<Shared>) -> Result<Respo
         seen.len() - 1
     };
     if parts.headers.contains_key("upgrade") {
+        let accept = accept(parts.headers.get("sec-websocket-key").map_or(&[][..], |key| key.as_bytes()));
         let upgrade = hyper::upgrade::on(Request::from_parts(parts, body));
         tokio::spawn(async move {
             let mut stream = TokioIo::new(upgrade.await.unwrap());
@@ -142,7 +139,7 @@ async fn answer(request: Request<Incoming>, shared: Arc<Shared>) -> Result<Respo
             }
         });
         let response = Response::builder().status(101).header("connection", "Upgrade").header("upgrade", "websocket");
-        return Ok(response.header("sec-websocket-accept", "accepted").body(Channel::empty()).unwrap());
+        return Ok(response.header("sec-websocket-accept", accept).body(Channel::empty()).unwrap());
     }
     let segment = parts.uri.path().rsplit('/').next().unwrap().to_owned();
     let response = Response::builder();
@@ -186,7 +183,12 @@ async fn answer(request: Request<Incoming>, shared: Arc<Shared>) -> Result<Respo
         "grpc" => {
             let (sender, channel) = Channel::new();
             tokio::spawn(async move {
-                drain(body, shared, number, Some(sender.clone())).await;
+                for frame in [&b"an "[..], b"answer"] {
+                    if sender.send(Frame::data(Bytes::from_static(frame))).await.is_err() {
+                        return;
+                    }
+                }
+                drain(body, shared, number, None).await;
                 let mut trailers = HeaderMap::new();
                 trailers.insert("grpc-status", "0".parse().unwrap());
                 // The caller may be gone.
@@ -209,11 +211,16 @@ async fn answer(request: Request<Incoming>, shared: Arc<Shared>) -> Result<Respo
     }
 }
 
+/// RFC 6455 section 4.2.2.
+fn accept(key: &[u8]) -> String {
+    let text = [key, b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"].concat();
+    BASE64.encode(digest(&SHA1_FOR_LEGACY_USE_ONLY, &text))
+}
+
 /// Reads a body to its end, counts it, and sends it back if there is somewhere to.
 async fn drain(mut body: Incoming, shared: Arc<Shared>, number: usize, back: Option<Sender>) {
     while let Some(Ok(frame)) = body.frame().await {
         if let Some(data) = frame.data_ref() {
-            *shared.arrived.lock().unwrap() += data.len() as u64;
             shared.seen.lock().unwrap()[number].body_bytes += data.len() as u64;
         }
         if let Some(trailers) = frame.trailers_ref() {

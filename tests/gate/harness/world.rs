@@ -21,6 +21,11 @@ pub fn settings(issuer: &Issuer, upstream: &Upstream) -> Value {
     })
 }
 
+/// Appends to a list of the configuration.
+pub fn push(list: &mut Value, member: Value) {
+    list.as_array_mut().unwrap().push(member);
+}
+
 pub struct World {
     pub issuer: Issuer,
     pub upstream: Upstream,

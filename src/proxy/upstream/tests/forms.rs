@@ -96,9 +96,12 @@ async fn unix_sockets() {
     }
 }
 
+/// What the server offers, what the upstream wants, the name to verify, and the answer.
+type TlsRow = (&'static [&'static str], Protocol, Option<&'static str>, Result<&'static str, UpstreamError>);
+
 #[tokio::test]
 async fn tls_by_alpn_and_by_name() {
-    let rows: [(&[&str], Protocol, Option<&str>, Result<&str, UpstreamError>); 8] = [
+    let rows: [TlsRow; 8] = [
         (&["h2", "http/1.1"], Protocol::Auto, Some("localhost"), Ok("h2 api.example.com /")),
         (&["http/1.1"], Protocol::Auto, Some("localhost"), Ok("h1 api.example.com /")),
         (&[], Protocol::Auto, Some("localhost"), Ok("h1 api.example.com /")),

@@ -191,10 +191,13 @@ where
     (origin, Arc::new(client))
 }
 
-/// An endpoint where nobody listens.
+/// An endpoint where nobody listens: bound for as long as the tests run, so that no other test can get the port.
 pub(super) async fn dead() -> Endpoint {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    Endpoint::Http(listener.local_addr().unwrap().to_string().parse().unwrap())
+    let socket = tokio::net::TcpSocket::new_v4().unwrap();
+    socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let authority = socket.local_addr().unwrap().to_string().parse().unwrap();
+    std::mem::forget(socket);
+    Endpoint::Http(authority)
 }
 
 pub(super) fn options(endpoints: Vec<Endpoint>) -> UpstreamOptions {

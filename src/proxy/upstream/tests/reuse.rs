@@ -29,7 +29,7 @@ async fn a_burst_opens_one_http2_connection() {
     let subject = Subject::new(UpstreamOptions { protocol: Protocol::Http2, ..options(vec![server.http()]) });
     let mut burst = tokio::task::JoinSet::new();
     for _ in 0..40 {
-        let upstream = std::sync::Arc::clone(&subject.upstream);
+        let upstream = Arc::clone(&subject.upstream);
         burst.spawn(async move { upstream.send(get("/")).await.unwrap().into_body().collect().await.unwrap() });
     }
     assert_eq!(burst.join_all().await.len(), 40);
@@ -138,7 +138,8 @@ async fn a_refused_stream_goes_to_the_next_endpoint_unless_its_body_has_left() {
 #[tokio::test]
 async fn more_streams_than_one_connection_may_carry_open_another() {
     let server = raw(|stream, _, requests| async move {
-        let mut connection = h2::server::Builder::new().max_concurrent_streams(2).handshake(stream).await.unwrap();
+        let mut connection: h2::server::Connection<_, Bytes> =
+            h2::server::Builder::new().max_concurrent_streams(2).handshake(stream).await.unwrap();
         let mut held = Vec::new();
         while let Some(Ok((_request, mut respond))) = connection.accept().await {
             requests.fetch_add(1, std::sync::atomic::Ordering::SeqCst);

@@ -11,7 +11,7 @@ const MAX_REQUEST_ID: usize = 128;
 
 /// By which names a request is found again.
 #[derive(Debug, Clone)]
-pub(in crate::proxy) struct Identifiers {
+pub struct Identifiers {
     request_id: HeaderValue,
     traceparent: HeaderValue,
     trace_made: bool,
@@ -19,7 +19,7 @@ pub(in crate::proxy) struct Identifiers {
 
 impl Identifiers {
     /// The client's own, or new ones.
-    pub(in crate::proxy) fn of(headers: &HeaderMap) -> Self {
+    pub fn of(headers: &HeaderMap) -> Self {
         let request_id = only(headers, &REQUEST_ID).filter(|id| is_request_id(id.as_bytes())).cloned();
         let traceparent = only(headers, &TRACEPARENT).filter(|parent| is_traceparent(parent.as_bytes())).cloned();
         Self {
@@ -30,18 +30,18 @@ impl Identifiers {
     }
 
     /// For logs.
-    pub(in crate::proxy) fn request_id(&self) -> &str {
+    pub fn request_id(&self) -> &str {
         self.request_id.to_str().unwrap_or_default()
     }
 
     /// The 32 digits of the trace, for logs.
-    pub(in crate::proxy) fn trace_id(&self) -> &str {
+    pub fn trace_id(&self) -> &str {
         self.traceparent.to_str().ok().and_then(|parent| parent.get(3..35)).unwrap_or_default()
     }
 
     /// What the upstream is told. A `tracestate` belongs to its `traceparent` (W3C Trace Context section 3.3.1) and
     /// goes with it.
-    pub(super) fn write(&self, headers: &mut HeaderMap) {
+    pub fn write(&self, headers: &mut HeaderMap) {
         self.answer(headers);
         if self.trace_made {
             headers.insert(TRACEPARENT, self.traceparent.clone());
@@ -50,7 +50,7 @@ impl Identifiers {
     }
 
     /// What the client is told.
-    pub(in crate::proxy) fn answer(&self, headers: &mut HeaderMap) {
+    pub fn answer(&self, headers: &mut HeaderMap) {
         headers.insert(REQUEST_ID, self.request_id.clone());
     }
 }
@@ -107,7 +107,7 @@ fn hex(bytes: &[u8]) -> String {
 }
 
 /// Random bytes that guard nothing: they only have to differ.
-pub(in crate::proxy) fn random<const N: usize>() -> [u8; N] {
+fn random<const N: usize>() -> [u8; N] {
     let mut bytes = [1; N];
     // Where the system has no randomness, issuing nonces and TLS fail long before this does.
     let _ = getrandom::fill(&mut bytes);
@@ -115,7 +115,7 @@ pub(in crate::proxy) fn random<const N: usize>() -> [u8; N] {
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used)]
+#[allow(clippy::unwrap_used, clippy::indexing_slicing)]
 mod tests {
     use super::*;
     use proptest::prelude::*;

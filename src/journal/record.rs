@@ -4,15 +4,16 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use http::{HeaderValue, Method, Request, StatusCode};
+use http::{HeaderMap, HeaderValue, Method, StatusCode, Uri};
 use tracing::Level;
 
-use crate::gate::{Admission, Gate};
+use crate::gate::Admission;
 use crate::metrics::{Outcome, Reason, RouteMetrics};
 use crate::policy::Route;
-use crate::target::{Peer, Target};
+use crate::target::{Peer, Target, Trust};
 
-use super::headers::{Identifiers, client_address};
+use super::Identifiers;
+use super::client::client_address;
 
 /// The status in the log of a request whose client went away before there was an answer: nobody was sent it.
 const CLIENT_GONE: u16 = 499;
@@ -20,18 +21,23 @@ const CLIENT_GONE: u16 = 499;
 /// What is known of a request so far. Counts and logs it exactly once: when it is finished, else when it is dropped,
 /// which is what hyper does to a request whose client went away.
 #[derive(Debug)]
-pub(super) struct Record {
-    pub(super) identifiers: Identifiers,
-    pub(super) method: Method,
-    pub(super) target: Option<Target>,
-    pub(super) route: Option<Arc<Route>>,
-    pub(super) admission: Option<Arc<Admission>>,
+pub struct Record {
+    /// By which names it is found again.
+    pub identifiers: Identifiers,
+    /// The method, as the client meant it.
+    pub method: Method,
+    /// What the client addressed.
+    pub target: Option<Target>,
+    /// The route that it matched.
+    pub route: Option<Arc<Route>>,
+    /// Leave to go upstream.
+    pub admission: Option<Arc<Admission>>,
     /// What CORS tells the asking origin.
-    pub(super) allowed_origin: Option<HeaderValue>,
+    pub allowed_origin: Option<HeaderValue>,
     /// How long the decision took.
-    pub(super) decision: Option<Duration>,
+    pub decision: Option<Duration>,
     /// How long the upstream took to its response head.
-    pub(super) upstream: Option<Duration>,
+    pub upstream: Option<Duration>,
     started: Instant,
     unrouted: Arc<RouteMetrics>,
     line: Option<Line>,
@@ -48,18 +54,23 @@ struct Line {
 
 impl Record {
     /// Begins with what every request has.
-    pub(super) fn begin<B>(request: &Request<B>, peer: &Peer, gate: &Gate, unrouted: &Arc<RouteMetrics>) -> Self {
+    pub fn begin(
+        (method, uri, headers): (&Method, &Uri, &HeaderMap),
+        peer: &Peer,
+        trust: &Trust,
+        unrouted: &Arc<RouteMetrics>,
+    ) -> Self {
         let line = tracing::enabled!(target: "access", Level::INFO).then(|| {
-            let believed = |ip: IpAddr| gate.trust.believes(&Peer { ip, ..peer.clone() });
-            let path = request.uri().path();
+            let believed = |ip: IpAddr| trust.believes(&Peer { ip, ..peer.clone() });
+            let path = uri.path();
             Line {
-                client: client_address(request.headers(), peer.ip, believed),
+                client: client_address(headers, peer.ip, believed),
                 path: path.bytes().all(|byte| byte.is_ascii_graphic()).then(|| path.to_owned()),
             }
         });
         Self {
-            identifiers: Identifiers::of(request.headers()),
-            method: request.method().clone(),
+            identifiers: Identifiers::of(headers),
+            method: method.clone(),
             target: None,
             route: None,
             admission: None,
@@ -74,7 +85,7 @@ impl Record {
     }
 
     /// Counts and logs.
-    pub(super) fn finish(mut self, outcome: Outcome, reason: Option<Reason>, status: StatusCode) {
+    pub fn finish(mut self, outcome: Outcome, reason: Option<Reason>, status: StatusCode) {
         self.close(outcome, reason, status.as_u16());
     }
 

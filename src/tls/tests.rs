@@ -1,0 +1,58 @@
+#![allow(clippy::unwrap_used, clippy::panic)]
+
+use std::fs;
+
+use super::test_pki::{Pki, server_tls};
+use super::*;
+
+#[test]
+fn what_cannot_be_used_is_named() {
+    let pki = Pki::new();
+    let other = Pki::new();
+    let good = server_tls(&pki);
+    let empty = pki.ca_file().with_file_name("empty");
+    fs::write(&empty, "").unwrap();
+    let absent = pki.ca_file().with_file_name("absent");
+    let client = |ca: &PathBuf| Some(ClientAuth { ca: ca.clone(), required: true });
+    for (options, file, expected) in [
+        (ServerTls { certificate: absent.clone(), ..good.clone() }, &absent, "No such file"),
+        (ServerTls { certificate: empty.clone(), ..good.clone() }, &empty, "no PEM certificate"),
+        (ServerTls { certificate: pki.key_file(), ..good.clone() }, &pki.key_file(), "no PEM certificate"),
+        (ServerTls { key: empty.clone(), ..good.clone() }, &empty, "no PEM private key"),
+        (ServerTls { key: pki.certificate_file(), ..good.clone() }, &pki.certificate_file(), "no PEM private key"),
+        (ServerTls { key: other.key_file(), ..good.clone() }, &other.key_file(), "keys may not be consistent"),
+        (ServerTls { client: client(&absent), ..good.clone() }, &absent, "No such file"),
+        (ServerTls { client: client(&empty), ..good.clone() }, &empty, "no PEM certificate"),
+    ] {
+        let message = server_config(&options).unwrap_err().to_string();
+        assert!(message.starts_with(&file.display().to_string()), "{message}");
+        assert!(message.contains(expected), "{message}, not {expected}");
+    }
+    assert!(client_config(&ClientTls { ca: Some(empty), identity: None }).is_err());
+}
+
+#[test]
+fn sessions_are_resumed_only_where_no_client_certificate_would_go_unverified() {
+    let pki = Pki::new();
+    let plain = server_config(&server_tls(&pki)).unwrap();
+    assert!(plain.ticketer.enabled());
+    let client = Some(ClientAuth { ca: pki.ca_file(), required: false });
+    let mutual = server_config(&ServerTls { client, ..server_tls(&pki) }).unwrap();
+    assert!(!mutual.ticketer.enabled() && !mutual.session_storage.can_cache());
+    assert_eq!(mutual.send_tls13_tickets, 0);
+}
+
+#[test]
+fn a_refresh_takes_the_new_pair_and_keeps_the_old_one_over_a_bad_pair() {
+    let pki = Pki::new();
+    let rotating = Rotating::new(server_tls(&pki)).unwrap();
+    let first = rotating.current();
+    rotating.refresh();
+    assert!(Arc::ptr_eq(&rotating.current(), &first), "nothing changed");
+    fs::write(pki.key_file(), fs::read(Pki::new().key_file()).unwrap()).unwrap();
+    rotating.refresh();
+    assert!(Arc::ptr_eq(&rotating.current(), &first), "the key is another certificate's");
+    pki.renew();
+    rotating.refresh();
+    assert!(!Arc::ptr_eq(&rotating.current(), &first));
+}
