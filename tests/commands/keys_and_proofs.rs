@@ -84,7 +84,7 @@ fn bad_input_is_one_clear_line_and_exit_2() {
     let url = "https://a.example/";
     let rows: &[(&[&str], &str)] = &[
         (&["keygen", "--out", &key], "--out"),
-        (&["keygen", "--out", &folder.path().join("no/key").to_str().unwrap().to_owned()], "--out"),
+        (&["keygen", "--out", folder.path().join("no/key").to_str().unwrap()], "--out"),
         (&["proof", "--key", &no_key, "--method", "GET", "--url", url], "--key"),
         (&["proof", "--key", &not_a_key, "--method", "GET", "--url", url], "--key"),
         (&["proof", "--key", &key, "--method", "G T", "--url", url], "--method"),
