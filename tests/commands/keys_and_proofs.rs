@@ -80,11 +80,12 @@ fn bad_input_is_one_clear_line_and_exit_2() {
     let (key, _) = keygen(folder.path(), "ES256");
     let no_key = folder.path().join("none").to_str().unwrap().to_owned();
     let not_a_key = folder.path().join("text").to_str().unwrap().to_owned();
+    let no_folder = folder.path().join("no/key").to_str().unwrap().to_owned();
     std::fs::write(&not_a_key, "not a key").unwrap();
     let url = "https://a.example/";
     let rows: &[(&[&str], &str)] = &[
         (&["keygen", "--out", &key], "--out"),
-        (&["keygen", "--out", folder.path().join("no/key").to_str().unwrap()], "--out"),
+        (&["keygen", "--out", &no_folder], "--out"),
         (&["proof", "--key", &no_key, "--method", "GET", "--url", url], "--key"),
         (&["proof", "--key", &not_a_key, "--method", "GET", "--url", url], "--key"),
         (&["proof", "--key", &key, "--method", "G T", "--url", url], "--method"),
