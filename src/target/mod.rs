@@ -166,8 +166,8 @@ impl Target {
 
     /// Whether `htu` names this target: both sides normalised, query and fragment ignored.
     ///
-    /// RFC 9449 section 4.3: "Syntax-Based Normalization (Section 6.2.2 of [RFC3986]) and Scheme-Based Normalization
-    /// (Section 6.2.3 of [RFC3986])". Nothing beyond: a trailing slash, a doubled one and a path's case all count.
+    /// RFC 9449 section 4.3: "Syntax-Based Normalization (Section 6.2.2 of \[RFC3986\]) and Scheme-Based Normalization
+    /// (Section 6.2.3 of \[RFC3986\])". Nothing beyond: a trailing slash, a doubled one and a path's case all count.
     #[must_use]
     pub fn matches_htu(&self, htu: &str) -> bool {
         // Most clients send what normalising would make of it.
