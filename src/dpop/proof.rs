@@ -210,8 +210,8 @@ fn once<T, E: Error>(claim: &mut Option<T>, value: T) -> Result<(), E> {
     if claim.replace(value).is_some() { Err(E::custom("duplicate member")) } else { Ok(()) }
 }
 
-/// A `NumericDate` (RFC 7519 section 2), which may have a fraction; before 1970 it is 1970, and times beyond 64 bits are
-/// the end of time.
+/// A `NumericDate` (RFC 7519 section 2), which may have a fraction; before 1970 it is 1970, and times beyond 64 bits
+/// are the end of time.
 struct NumericDateSeed;
 
 impl<'de> DeserializeSeed<'de> for NumericDateSeed {

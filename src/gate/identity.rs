@@ -123,7 +123,8 @@ fn folded(name: &str) -> impl Iterator<Item = u8> {
 }
 
 /// A claim as a header value: strings as they are, numbers and booleans as JSON, lists joined (scopes by a space,
-/// others by a comma). What could be read in two ways is percent-encoded, `%` itself included, so that it can be undone.
+/// others by a comma). What could be read in two ways is percent-encoded, `%` itself included, so that it can be
+/// undone.
 fn encode(claim: &str, value: &Value) -> Option<HeaderValue> {
     let text = match value {
         Value::Null => return None,

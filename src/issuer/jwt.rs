@@ -87,8 +87,8 @@ impl<'a> Jwt<'a> {
         if !rules.algorithms.contains(&algorithm) {
             return Err(TokenError::Malformed);
         }
-        // RFC 7515 section 4.1.11: an extension that is not understood makes the JWS invalid, and none is understood. With
-        // `b64` (RFC 7797) the signed bytes would be others.
+        // RFC 7515 section 4.1.11: an extension that is not understood makes the JWS invalid, and none is understood.
+        // With `b64` (RFC 7797) the signed bytes would be others.
         if self.header.contains_key("crit") || self.header.contains_key("b64") {
             return Err(TokenError::Malformed);
         }

@@ -133,8 +133,8 @@ pub struct IssuerStatus {
 
 impl Issuers {
     /// Takes the options as they are; opens nothing. Issuers of `old` whose name and source did not change keep their
-    /// keys until [`Issuers::keep_fresh`] has fetched them anew, which it does at once; if nothing at all changed, the cached tokens stay too. `tls` is what issuers are reached with: roots and
-    /// provider are the caller's.
+    /// keys until [`Issuers::keep_fresh`] has fetched them anew, which it does at once; if nothing at all changed, the
+    /// cached tokens stay too. `tls` is what issuers are reached with: roots and provider are the caller's.
     #[allow(clippy::needless_pass_by_value, reason = "handles are handed over, however many issuers copy them")]
     pub fn new(
         options: Vec<IssuerOptions>,
@@ -288,8 +288,8 @@ impl Issuers {
         stands.then_some(entry.token)
     }
 
-    /// Asks the introspecting issuers in turn, until one knows the token as its own. One that cannot be asked might have
-    /// known it, so "not active" is said only if all have said it.
+    /// Asks the introspecting issuers in turn, until one knows the token as its own. One that cannot be asked might
+    /// have known it, so "not active" is said only if all have said it.
     async fn introspect(
         &self,
         token: &AccessToken,

@@ -124,7 +124,8 @@ impl VerifiedToken {
         Ok(token)
     }
 
-    /// Whether it still holds at `now`: for a token out of the cache. `nbf` cannot come back, so only `exp` is looked at.
+    /// Whether it still holds at `now`: for a token out of the cache. `nbf` cannot come back, so only `exp` is looked
+    /// at.
     pub fn still_valid(&self, now: Timestamp, skew: Duration) -> Result<(), TokenError> {
         // RFC 7519 section 4.1.4: "on or after which the JWT MUST NOT be accepted".
         if self.expires.is_some_and(|expires| now >= expires + skew) { Err(TokenError::Expired) } else { Ok(()) }
@@ -184,7 +185,8 @@ fn string<'a>(claims: &'a Map<String, Value>, name: &str) -> Result<Option<&'a s
     claims.get(name).map(|value| value.as_str().ok_or(TokenError::Malformed)).transpose()
 }
 
-/// RFC 7519 section 2: seconds since the epoch, a fraction allowed. Negative ones and those beyond any clock are malformed.
+/// RFC 7519 section 2: seconds since the epoch, a fraction allowed. Negative ones and those beyond any clock are
+/// malformed.
 fn numeric_date(claims: &Map<String, Value>, name: &str) -> Result<Option<Timestamp>, TokenError> {
     let Some(value) = claims.get(name) else {
         return Ok(None);
