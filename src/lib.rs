@@ -52,6 +52,7 @@ pub mod proxy;
 pub mod app;
 pub mod cli;
 pub mod config;
+#[cfg(feature = "demo")]
 pub mod demo;
 pub mod server;
 pub mod telemetry;

@@ -133,6 +133,12 @@ impl Running {
         self.doors.listening()
     }
 
+    /// What nonces are made with where no file is configured.
+    #[cfg(feature = "demo")]
+    pub(crate) fn nonce_secret(&self) -> &Secret {
+        &self.nonce_secret
+    }
+
     /// Takes another configuration: wholly or, on an error, not at all. Requests in flight end under the old one.
     pub async fn reload(&mut self, config: Config) -> Result<(), StartError> {
         let limits = config.limits;

@@ -2,6 +2,7 @@
 #![allow(clippy::needless_pass_by_value, reason = "every command takes its arguments over")]
 
 mod check;
+#[cfg(feature = "demo")]
 mod demo;
 mod keygen;
 mod output;
@@ -70,6 +71,7 @@ Examples:
   dpop-gate proof --key client.jwk --method GET --url https://api.example.com/orders/1
   dpop-gate proof --key client.jwk --method GET --url http://127.0.0.1:8080/orders/1 --token @token.txt --nonce N")]
     Proof(proof::Args),
+    #[cfg(feature = "demo")]
     /// Run a whole small world on loopback: an authorization server, a legacy service, and the gate before it
     #[command(after_help = "\
 Examples:
@@ -102,6 +104,7 @@ pub fn main() -> ExitCode {
         Command::Schema(args) => schema::run(args),
         Command::Keygen(args) => keygen::run(args),
         Command::Proof(args) => proof::run(args),
+        #[cfg(feature = "demo")]
         Command::Demo(args) => demo::run(args),
     }
 }

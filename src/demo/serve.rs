@@ -1,4 +1,4 @@
-//! A loopback HTTP/1.1 server for the demo's own two services. The gate in front of them is the real one.
+//! A loopback HTTP/1.1 server for the demo's own services. The gate in front of them is the real one.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -81,7 +81,13 @@ pub(super) fn json(status: StatusCode, value: &serde_json::Value) -> Response<By
     with_type(status, "application/json", Bytes::from(format!("{value:#}\n")))
 }
 
-fn with_type(status: StatusCode, media_type: &'static str, body: Bytes) -> Response<Bytes> {
+/// A page.
+pub(super) fn html(status: StatusCode, page: String) -> Response<Bytes> {
+    with_type(status, "text/html; charset=utf-8", Bytes::from(page))
+}
+
+/// A body of that type.
+pub(super) fn with_type(status: StatusCode, media_type: &'static str, body: Bytes) -> Response<Bytes> {
     let mut response = Response::new(body);
     *response.status_mut() = status;
     response.headers_mut().insert(http::header::CONTENT_TYPE, http::HeaderValue::from_static(media_type));

@@ -1,47 +1,19 @@
 //! `dpop-gate demo` as a newcomer meets it: what it prints is pasted into a shell, word for word.
 
-use std::io::{BufRead as _, BufReader, Read as _};
-use std::process::{Child, Command, Stdio};
+use std::io::Read as _;
+use std::process::{Command, Stdio};
+
+use super::demo_process::Demo;
 
 const GATE: &str = env!("CARGO_BIN_EXE_dpop-gate");
 
-struct Demo {
-    process: Child,
-    guide: String,
-}
-
 impl Demo {
-    fn start() -> Self {
-        let mut process = Command::new(GATE)
-            .args(["demo", "--listen", "127.0.0.1:0"])
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
-        let mut lines = BufReader::new(process.stdout.take().unwrap()).lines();
-        let mut guide = String::new();
-        // The second paste is one line, and the last of the guide.
-        while guide.matches("curl -i").count() < 2 {
-            let line = lines.next().expect("the guide ended early").unwrap();
-            guide.push_str(&line);
-            guide.push('\n');
-        }
-        Self { process, guide }
-    }
-
     /// The lines to paste: those that are indented by four and follow an empty line.
     fn pastes(&self) -> Vec<String> {
-        let after = self.guide.split("A call that succeeds").nth(1).unwrap();
+        let after = self.guide.split("a call that succeeds").nth(1).unwrap();
         let block = |text: &str| text.lines().filter(|line| line.starts_with("    ")).collect::<Vec<_>>().join("\n");
         let (succeeds, refused) = after.split_once("The same request").unwrap();
         vec![block(succeeds), block(refused)]
-    }
-}
-
-impl Drop for Demo {
-    fn drop(&mut self) {
-        let _ = self.process.kill();
-        let _ = self.process.wait();
     }
 }
 
@@ -68,7 +40,7 @@ fn the_first_paste_succeeds_and_the_second_is_refused() {
 #[test]
 fn everything_is_found_from_the_protected_resource_metadata() {
     let demo = Demo::start();
-    let found = demo.guide.lines().find_map(|line| line.split("Found from").nth(1)).unwrap().trim();
+    let found = &demo.word_after("Found from");
     let resource: serde_json::Value = serde_json::from_str(&bash(&format!("curl -s {found}"))).unwrap();
     let issuer = resource["authorization_servers"][0].as_str().unwrap();
     let metadata = bash(&format!("curl -s {issuer}/.well-known/oauth-authorization-server"));

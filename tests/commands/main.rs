@@ -2,5 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
 
 mod demo;
+mod demo_clients;
+mod demo_process;
 mod keys_and_proofs;
 mod readme;

@@ -1,0 +1,107 @@
+//! The demo page: the story drawn while this very browser does it. Plain files, embedded; nothing is fetched from
+//! anywhere else, and the policy that they are served with would not let it.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::{
+    ALLOW, CACHE_CONTROL, CONTENT_SECURITY_POLICY, HeaderValue, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS,
+};
+use http::{Method, Request, Response, StatusCode};
+use serde_json::json;
+
+use crate::clock::Clock;
+use crate::nonce::{NonceOptions, Nonces};
+use crate::secret::Secret;
+
+use super::serve::{self, Answer};
+
+const HTML: &str = "text/html; charset=utf-8";
+const CSS: &str = "text/css; charset=utf-8";
+const SCRIPT: &str = "text/javascript; charset=utf-8";
+
+/// Path, type and content.
+const FILES: &[(&str, &str, &str)] = &[
+    ("/", HTML, include_str!("index.html")),
+    ("/callback", HTML, include_str!("callback.html")),
+    ("/page/page.css", CSS, include_str!("page.css")),
+    ("/page/page.js", SCRIPT, include_str!("page.js")),
+    ("/page/client.js", SCRIPT, include_str!("client.js")),
+    ("/page/diagram.js", SCRIPT, include_str!("diagram.js")),
+    ("/page/details.js", SCRIPT, include_str!("details.js")),
+    ("/page/refusals.js", SCRIPT, include_str!("refusals.js")),
+    ("/page/callback.js", SCRIPT, include_str!("callback.js")),
+];
+/// Scripts and styles are files of this server, and it alone is called.
+const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; \
+                      connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
+/// Where a nonce is that has expired.
+const STALE_NONCE: &str = "/page/stale-nonce";
+/// How far past its lifetime.
+const OVERDUE: Duration = Duration::from_secs(1);
+
+/// Nonces of the gate's own making whose time is over: what a client would hold that came back too late. Nobody has to
+/// wait for it, and the gate's refusal is a real one.
+pub(super) struct StaleNonces {
+    nonces: Nonces,
+    lifetime: Duration,
+    clock: Clock,
+}
+
+impl StaleNonces {
+    /// With the gate's secret and the lifetime of its nonces.
+    pub(super) fn new(secret: Secret, lifetime: Duration, clock: Clock) -> Self {
+        let options = NonceOptions { lifetime, secret, previous: None, not_before: None };
+        Self { nonces: Nonces::new(options), lifetime, clock }
+    }
+
+    fn issue(&self) -> Response<Bytes> {
+        let age = self.lifetime + OVERDUE;
+        let nonce = self.nonces.issue(self.clock.now() - age);
+        let lifetime = self.lifetime.as_secs();
+        serve::json(
+            StatusCode::OK,
+            &json!({"nonce": nonce, "age_seconds": age.as_secs(), "lifetime_seconds": lifetime}),
+        )
+    }
+}
+
+/// The page's files.
+pub(super) struct Page {
+    stale: StaleNonces,
+}
+
+impl Page {
+    pub(super) fn new(stale: StaleNonces) -> Self {
+        Self { stale }
+    }
+}
+
+impl Answer for Page {
+    fn answer(&self, request: Request<Bytes>) -> Response<Bytes> {
+        let path = request.uri().path();
+        let file = FILES.iter().find(|(known, ..)| *known == path);
+        let mut response = match (file, request.method()) {
+            (None, _) if path != STALE_NONCE => return serve::plain(StatusCode::NOT_FOUND, "There is nothing here.\n"),
+            (Some((_, media_type, content)), &Method::GET | &Method::HEAD) => {
+                serve::with_type(StatusCode::OK, media_type, Bytes::from_static(content.as_bytes()))
+            }
+            (None, &Method::GET) => self.stale.issue(),
+            (Some(_) | None, _) => {
+                let mut response = serve::plain(StatusCode::METHOD_NOT_ALLOWED, "Not with this method.\n");
+                response.headers_mut().insert(ALLOW, HeaderValue::from_static("GET"));
+                response
+            }
+        };
+        for (name, value) in [
+            (CONTENT_SECURITY_POLICY, POLICY),
+            (X_CONTENT_TYPE_OPTIONS, "nosniff"),
+            (REFERRER_POLICY, "no-referrer"),
+            // The next demo at this address may be another version.
+            (CACHE_CONTROL, "no-store"),
+        ] {
+            response.headers_mut().insert(name, HeaderValue::from_static(value));
+        }
+        response
+    }
+}

@@ -1,0 +1,57 @@
+//! `dpop-gate demo` as a process, on a free port.
+
+use std::io::{BufRead as _, BufReader};
+use std::process::{Child, Command, Stdio};
+
+const GATE: &str = env!("CARGO_BIN_EXE_dpop-gate");
+
+/// A running demo, ended with its owner.
+pub struct Demo {
+    process: Child,
+    /// All that it printed.
+    pub guide: String,
+}
+
+impl Demo {
+    pub fn start() -> Self {
+        Self::start_with(&[])
+    }
+
+    /// With further arguments.
+    pub fn start_with(arguments: &[&str]) -> Self {
+        let mut process = Command::new(GATE)
+            .args(["demo", "--listen", "127.0.0.1:0"])
+            .args(arguments)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let mut lines = BufReader::new(process.stdout.take().unwrap()).lines();
+        let mut guide = String::new();
+        // The second paste of curl is one line, and the last of the guide.
+        while guide.matches("curl -i").count() < 2 {
+            let line = lines.next().expect("the guide ended early").unwrap();
+            guide.push_str(&line);
+            guide.push('\n');
+        }
+        Self { process, guide }
+    }
+
+    /// Where the gate is, as the guide says.
+    pub fn origin(&self) -> String {
+        self.word_after("The gate")
+    }
+
+    /// The word that follows a label.
+    pub fn word_after(&self, label: &str) -> String {
+        let rest = self.guide.split(label).nth(1).unwrap_or_else(|| panic!("no {label}:\n{}", self.guide));
+        rest.split_whitespace().next().unwrap().trim_end_matches(',').to_owned()
+    }
+}
+
+impl Drop for Demo {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
