@@ -76,7 +76,8 @@ Examples:
     #[command(after_help = "\
 Examples:
   dpop-gate demo
-  dpop-gate demo --listen 127.0.0.1:9090")]
+  dpop-gate demo --listen 127.0.0.1:9090
+  dpop-gate demo --config-out gateway.yaml    its gate's configuration, to start from")]
     Demo(demo::Args),
 }
 

@@ -14,7 +14,8 @@ mod reserve;
 mod serve;
 mod upstream;
 
-use std::io;
+use std::fs::File;
+use std::io::{self, Write as _};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::sync::Arc;
@@ -120,6 +121,15 @@ impl Demo {
     /// Where everything is, and calls to paste; `executable` is this program.
     pub fn guide(&self, executable: &Path) -> String {
         guide::text(&self.places, self.issuer.clients(), executable)
+    }
+
+    /// Writes the gate's configuration for a real start. An existing file is never overwritten: it may have been changed
+    /// since.
+    pub fn write_config(&self, path: &Path) -> io::Result<()> {
+        let listen = Reserved::new((self.places.listen.ip(), 0).into())?;
+        let admin = Reserved::new((Ipv4Addr::LOCALHOST, 0).into())?;
+        let yaml = configuration::for_a_real_start(&self.places, listen.address(), admin.address());
+        File::create_new(path)?.write_all(yaml.as_bytes())
     }
 
     /// Serves until SIGINT or SIGTERM; a second one cuts off what is still in flight.

@@ -1,6 +1,6 @@
 //! `dpop-gate demo` as a newcomer meets it: what it prints is pasted into a shell, word for word.
 
-use std::io::Read as _;
+use std::io::{BufRead as _, BufReader, Read as _};
 use std::process::{Command, Stdio};
 
 use super::demo_process::Demo;
@@ -48,6 +48,44 @@ fn everything_is_found_from_the_protected_resource_metadata() {
     assert_eq!(metadata["issuer"], issuer);
     let token_endpoint = metadata["token_endpoint"].as_str().unwrap();
     assert!(found.starts_with(token_endpoint.trim_end_matches("/token")), "{token_endpoint}");
+}
+
+#[test]
+fn the_configuration_that_it_writes_is_good_and_starts_beside_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("gateway.yaml");
+    let written = path.to_str().unwrap();
+    let demo = Demo::start_with(&["--config-out", written]);
+    let check = Command::new(GATE).args(["check", "--config", written]).output().unwrap();
+    assert!(check.status.success(), "{}", String::from_utf8_lossy(&check.stderr));
+    let yaml = std::fs::read_to_string(&path).unwrap();
+    assert!(yaml.contains("# change: your API"), "{yaml}");
+    assert!(!yaml.contains(&demo.word_after("secret")) && !yaml.contains("auth: public"), "{yaml}");
+
+    // A token of the demo's is good at the other gate too.
+    let address = yaml.split("address: \"").nth(1).unwrap().split('"').next().unwrap().to_owned();
+    let mut gate = Command::new(GATE).args(["run", "--config", written]).stderr(Stdio::piped()).spawn().unwrap();
+    let mut log = BufReader::new(gate.stderr.take().unwrap()).lines();
+    let listens = log.find(|line| line.as_ref().is_ok_and(|line| line.contains(&address)));
+    let paste = demo.pastes()[0].replace(&demo.origin(), &format!("http://{address}"));
+    let answer = bash(&paste);
+    let _ = gate.kill();
+    let _ = gate.wait();
+    assert!(listens.is_some(), "the other gate does not listen");
+    assert!(answer.contains("HTTP/1.1 200") && answer.contains("Hello demo-client."), "{answer}");
+}
+
+#[test]
+fn a_configuration_that_somebody_wrote_is_not_overwritten() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("mine.yaml");
+    std::fs::write(&path, "mine").unwrap();
+    let arguments = ["demo", "--listen", "127.0.0.1:0", "--config-out", path.to_str().unwrap()];
+    let refused = Command::new(GATE).args(arguments).output().unwrap();
+    let said = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert_eq!(refused.status.code(), Some(2), "{said}");
+    assert!(said.lines().any(|line| line.contains("--config-out") && line.contains("mine.yaml")), "{said}");
+    assert_eq!(std::fs::read_to_string(&path).unwrap(), "mine");
 }
 
 #[test]
