@@ -1,4 +1,5 @@
-//! `dpop-gate demo` as a process, on a free port.
+//! `dpop-gate demo` as a process, on a free port. Shared by the tests of commands and those of pages.
+#![allow(dead_code, reason = "each of the two uses its own part")]
 
 use std::io::{BufRead as _, BufReader};
 use std::process::{Child, Command, Stdio};
@@ -19,8 +20,17 @@ impl Demo {
 
     /// With further arguments.
     pub fn start_with(arguments: &[&str]) -> Self {
+        Self::run("127.0.0.1:0", arguments)
+    }
+
+    /// Where another one was.
+    pub fn start_at(address: &str) -> Self {
+        Self::run(address, &[])
+    }
+
+    fn run(listen: &str, arguments: &[&str]) -> Self {
         let mut process = Command::new(GATE)
-            .args(["demo", "--listen", "127.0.0.1:0"])
+            .args(["demo", "--listen", listen])
             .args(arguments)
             .stdout(Stdio::piped())
             .stderr(Stdio::null())

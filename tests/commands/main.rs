@@ -1,5 +1,5 @@
 //! The binary and its README, as a newcomer meets them.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
+#![allow(unreachable_pub, clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
 
 mod demo;
 mod demo_clients;

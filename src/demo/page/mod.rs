@@ -27,6 +27,8 @@ const FILES: &[(&str, &str, &str)] = &[
     ("/page/page.css", CSS, include_str!("page.css")),
     ("/page/page.js", SCRIPT, include_str!("page.js")),
     ("/page/client.js", SCRIPT, include_str!("client.js")),
+    ("/page/stories.js", SCRIPT, include_str!("stories.js")),
+    ("/page/scene.js", SCRIPT, include_str!("scene.js")),
     ("/page/diagram.js", SCRIPT, include_str!("diagram.js")),
     ("/page/details.js", SCRIPT, include_str!("details.js")),
     ("/page/refusals.js", SCRIPT, include_str!("refusals.js")),
