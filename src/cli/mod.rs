@@ -122,9 +122,10 @@ mod tests {
         line.build();
         line.clone().debug_assert();
         let names: Vec<&str> = line.get_subcommands().map(clap::Command::get_name).collect();
-        for expected in ["run", "check", "schema", "keygen", "proof", "demo"] {
+        for expected in ["run", "check", "schema", "keygen", "proof"] {
             assert!(names.contains(&expected), "{expected}");
         }
+        assert_eq!(names.contains(&"demo"), cfg!(feature = "demo"));
         for command in line.get_subcommands().filter(|command| command.get_name() != "help") {
             let examples = command.get_after_help().map(ToString::to_string).unwrap_or_default();
             let shown = format!("\n  dpop-gate {}", command.get_name());

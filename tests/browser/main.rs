@@ -9,6 +9,8 @@
 )]
 
 mod chromium;
+#[cfg(feature = "demo")]
 mod demo_page;
+#[cfg(feature = "demo")]
 #[path = "../commands/demo_process.rs"]
 mod demo_process;

@@ -48,19 +48,21 @@ export function detailsOf(row) {
 
 function whole({ request, response, unreachable }) {
   const { pathname } = new URL(request.url)
-  const parts = [element('h3', {}, `${request.method} ${pathname}`), block('Request', requestText(request))]
+  const answered = response ? `, ${response.status}` : ''
+  const parts = [element('h3', {}, `${request.method} ${pathname}${answered}`), block('Request', requestText(request))]
   const token = request.headers.Authorization?.split(' ')[1]
   const claims = token && decode(token)?.claims
   if (request.headers.DPoP) {
     parts.push(jws('The proof', request.headers.DPoP, PROOF_REMARKS))
     parts.push(keyOfProof(request.key, claims?.cnf?.jkt))
   }
-  if (token) parts.push(jws('The token', token, TOKEN_REMARKS))
+  if (token) parts.push(folded(jws('The token', token, TOKEN_REMARKS)))
   if (unreachable) parts.push(element('p', { class: 'bad' }, 'Nothing came back.'))
   if (!response) return parts
-  parts.push(block('Response', responseText(response)))
-  if (response.json?.access_token) parts.push(jws('The token', response.json.access_token, TOKEN_REMARKS))
-  if (response.json?.headers) parts.push(seen(response.json.headers))
+  const { headers, access_token: granted } = response.json ?? {}
+  if (headers) parts.push(seen(headers), folded(block('Response', responseText(response))))
+  else parts.push(block('Response', responseText(response)))
+  if (granted) parts.push(jws('The token', granted, TOKEN_REMARKS))
   return parts
 }
 
@@ -82,6 +84,12 @@ function responseText({ status, reason, headers, text, json }) {
   }
   const cut = (_, value) => (typeof value === 'string' && value.split('.').length === 3 ? shortened(value) : value)
   return [...lines, '', json ? JSON.stringify(json, cut, 2) : text].join('\n')
+}
+
+/** A section that opens on demand. */
+function folded(section) {
+  const [heading, ...content] = section.children
+  return element('details', { class: 'folded' }, element('summary', {}, ...heading.childNodes), ...content)
 }
 
 function block(title, text) {

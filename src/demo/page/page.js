@@ -27,6 +27,10 @@ for (const [id, [title, tell]] of Object.entries(STORIES)) {
   document.getElementById(id).addEventListener('click', () => play(id, title, tell))
 }
 probe()
+if (!isSecureContext) {
+  document.getElementById('flow').disabled = true
+  say('Browsers make keys on localhost or over https only. Open this page on the machine that the demo runs on, or through a tunnel.')
+}
 
 async function play(id, title, tell) {
   if (busy) return

@@ -18,7 +18,7 @@ const SECTIONS = {
   ],
   bearer: [
     'RFC 9449, section 7.2',
-    'Compatibility with the Bearer Scheme',
+    'Compatibility with the Bearer Authentication Scheme',
     'A bound token under the Bearer scheme has to be refused. Otherwise leaving the proof out would be the way around it.',
   ],
   expired: [
@@ -28,7 +28,7 @@ const SECTIONS = {
   ],
   nonce: [
     'RFC 9449, sections 8 and 9',
-    'Server-Provided Nonce',
+    'Server-Provided Nonces',
     'The server chooses a value that goes into the proof, so that nobody can make proofs ahead of time. Each server has its own.',
   ],
   invalid_token: [

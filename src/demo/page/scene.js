@@ -18,8 +18,8 @@ export class Scene {
     this.id = id
     this.consent = consent
     this.#diagram = new Diagram(title, (row) => this.#open(row))
-    const drawn = element('div', { class: 'drawn' }, this.#diagram.element)
-    const told = element('div', { class: 'told' }, this.#verdict, this.#panel)
+    const drawn = element('div', { class: 'drawn' }, this.#diagram.element, this.#verdict)
+    const told = element('div', { class: 'told' }, this.#panel)
     const heading = element('h2', { tabindex: -1 }, title)
     this.element = element('section', { class: 'scene', 'data-scene': id, 'data-outcome': 'running' }, heading)
     this.element.append(element('div', { class: 'columns' }, drawn, told))
@@ -66,21 +66,17 @@ export class Scene {
     const { error, error_description: description } = response.json ?? {}
     const [section, title, meaning] = sectionFor(this.id, error)
     const challenge = response.headers['www-authenticate']
-    const fields = [
-      ['error', error],
-      ['error_description', description],
-      ['WWW-Authenticate', challenge],
-    ]
-    const list = fields.filter(([, value]) => value).flatMap(([name, value]) => {
-      return [element('dt', {}, name), element('dd', { 'data-field': name }, element('code', {}, value))]
-    })
-    const gates = element('div', {}, element('h4', {}, 'The gate’s own words'), element('dl', {}, ...list))
-    const standard = element('div', { 'data-field': 'rfc' }, element('h4', {}, section), element('p', {}, element('b', {}, title), '. ', meaning))
+    const field = (name, value) => [element('dt', {}, name), element('dd', { 'data-field': name }, element('code', {}, value))]
+    const words = element('dl', {}, ...field('error', error), ...field('error_description', description))
+    const gates = element('div', {}, element('h4', {}, 'The gate says'), words)
+    const meant = element('p', {}, element('b', {}, title), element('br'), meaning)
+    const standard = element('div', { 'data-field': 'rfc' }, element('h4', {}, section), meant)
     this.#end(error === 'use_dpop_nonce' ? 'challenged' : 'refused', [
       element('h3', {}, `${response.status}: refused by the gate`),
       element('div', { class: 'beside' }, gates, standard),
+      element('dl', { class: 'challenge' }, ...field('WWW-Authenticate', challenge)),
     ])
-    return `Refused: ${response.status} ${error}. ${description}.`
+    return `Refused with ${response.status} ${error}: ${description.replace(/\.$/, '')}.`
   }
 
   /** It did not come to its end. */

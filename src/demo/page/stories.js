@@ -21,7 +21,7 @@ export class Session {
   token = null
   refreshToken = null
   expires = 0
-  /** One of each server (RFC 9449 section 8.2). */
+  /** One of each server: "a nonce issued by any of them should be used only at the issuing server" (RFC 9449 section 9). */
   nonces = { token: null, api: null }
   /** The last request that the API answered. */
   accepted = null
