@@ -67,8 +67,6 @@ pub(super) fn for_a_real_start(places: &Places, listen: SocketAddr, admin: Socke
 fn yaml(places: &Places, listen: SocketAddr, admin: SocketAddr, upstreams: &str, routes: &str) -> String {
     let Places { issuer, legacy, .. } = places;
     let origin = places.origin();
-    // Off loopback, plain http has to be asked for.
-    let insecure = if places.listen.ip().is_loopback() { "" } else { "    insecure_http: true\n" };
     format!(
         r#"listen:
   - address: "{listen}"   # change: where clients come in, with tls: {{certificate: tls.crt, key: tls.key}}
@@ -81,7 +79,7 @@ issuers:
     algorithms: [ES256]
     token_types: [at+jwt]
     jwks_uri: "http://{issuer}/jwks"   # change: discovery: true
-{insecure}dpop:
+dpop:
   nonce:
     mode: required
 upstreams:

@@ -76,6 +76,13 @@ pub(super) fn plain(status: StatusCode, text: &'static str) -> Response<Bytes> {
     with_type(status, "text/plain; charset=utf-8", Bytes::from_static(text.as_bytes()))
 }
 
+/// Of methods, only these.
+pub(super) fn not_allowed(allowed: &'static str) -> Response<Bytes> {
+    let mut response = plain(StatusCode::METHOD_NOT_ALLOWED, "Not with this method.\n");
+    response.headers_mut().insert(http::header::ALLOW, http::HeaderValue::from_static(allowed));
+    response
+}
+
 /// A JSON document, indented for human eyes.
 pub(super) fn json(status: StatusCode, value: &serde_json::Value) -> Response<Bytes> {
     with_type(status, "application/json", Bytes::from(format!("{value:#}\n")))

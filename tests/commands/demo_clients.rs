@@ -26,8 +26,8 @@ fn public_clients_walk_the_code_flow_with_pkce_and_refresh() {
     let names: Vec<&str> = results.iter().map(|result| result["client"].as_str().unwrap()).collect();
     assert_eq!(names, ["oauth4webapi", "openid-client"]);
     for result in &results {
-        // Challenged once, at the token endpoint; that nonce is good at the API too, which is at the same origin.
-        assert_eq!(result["statuses"], json!([400, 200, 200, 200, 200]), "{result}");
+        // Challenged once by each server: code, call, refresh, call.
+        assert_eq!(result["statuses"], json!([400, 200, 401, 200, 200, 200]), "{result}");
         assert_eq!(result["rotated"], true, "{result}");
         for seen in result["seen"].as_array().unwrap() {
             let headers = &seen["headers"];

@@ -1,5 +1,6 @@
-// Public clients against `dpop-gate demo`: authorization code with PKCE, a call, refresh, another call, by what discovery
-// finds and nothing else. Nonces are demanded at the token endpoint and at the API.
+// Public clients against `dpop-gate demo`: authorization code with PKCE, a call, refresh, another call, by what
+// discovery finds and nothing else. Nonces are demanded at the token endpoint and at the API. Both are at one origin
+// here; so that each is met without a nonce, a client has a handle with the same key for each, as it would for two.
 //
 //   node code.mjs RESOURCE_ORIGIN CLIENT_ID REDIRECT_URI
 //
@@ -53,6 +54,7 @@ async function withOauth4webapi() {
   const client = { client_id: clientId }
   const key = await oauth.generateKeyPair('ES256')
   const dpop = oauth.DPoP(client, key)
+  const atApi = oauth.DPoP(client, key)
   const jkt = await dpop.calculateThumbprint()
   const verifier = oauth.generateRandomCodeVerifier()
   const state = oauth.generateRandomState()
@@ -73,24 +75,45 @@ async function withOauth4webapi() {
   const isNonceError = oauth.isDPoPNonceError
   const redeem = async () => {
     const response = await oauth.authorizationCodeGrantRequest(
-      server, client, oauth.None(), parameters, redirectUri, verifier, { ...options, DPoP: dpop })
+      server,
+      client,
+      oauth.None(),
+      parameters,
+      redirectUri,
+      verifier,
+      { ...options, DPoP: dpop },
+    )
     return oauth.processAuthorizationCodeResponse(server, client, response)
   }
-  const call = (token) => retried(async () => {
-    const response = await oauth.protectedResourceRequest(
-      token, 'GET', new URL('/api/orders', origin), undefined, null, { ...options, DPoP: dpop })
-    return response.json()
-  }, isNonceError)
+  const call = (token) =>
+    retried(async () => {
+      const response = await oauth.protectedResourceRequest(
+        token,
+        'GET',
+        new URL('/api/orders', origin),
+        undefined,
+        null,
+        { ...options, DPoP: atApi },
+      )
+      return response.json()
+    }, isNonceError)
 
   const granted = await retried(redeem, isNonceError)
   const first = await call(granted.access_token)
   const refreshed = await retried(async () => {
-    const response = await oauth.refreshTokenGrantRequest(
-      server, client, oauth.None(), granted.refresh_token, { ...options, DPoP: dpop })
+    const response = await oauth.refreshTokenGrantRequest(server, client, oauth.None(), granted.refresh_token, {
+      ...options,
+      DPoP: dpop,
+    })
     return oauth.processRefreshTokenResponse(server, client, response)
   }, isNonceError)
   const second = await call(refreshed.access_token)
-  return { client: 'oauth4webapi', jkt, rotated: refreshed.refresh_token !== granted.refresh_token, seen: [first, second] }
+  return {
+    client: 'oauth4webapi',
+    jkt,
+    rotated: refreshed.refresh_token !== granted.refresh_token,
+    seen: [first, second],
+  }
 }
 
 async function withOpenidClient() {
@@ -99,7 +122,9 @@ async function withOpenidClient() {
     execute: [openid.allowInsecureRequests],
   })
   config[openid.customFetch] = countingFetch
-  const DPoP = openid.getDPoPHandle(config, await openid.randomDPoPKeyPair('ES256'))
+  const key = await openid.randomDPoPKeyPair('ES256')
+  const DPoP = openid.getDPoPHandle(config, key)
+  const atApi = { DPoP: openid.getDPoPHandle(config, key) }
   const jkt = await DPoP.calculateThumbprint()
   const pkceCodeVerifier = openid.randomPKCECodeVerifier()
   const expectedState = openid.randomState()
@@ -114,16 +139,33 @@ async function withOpenidClient() {
   })
   // This client retries by itself when a nonce is demanded.
   const granted = await openid.authorizationCodeGrant(
-    config, await approve(url), { pkceCodeVerifier, expectedState }, undefined, { DPoP })
+    config,
+    await approve(url),
+    { pkceCodeVerifier, expectedState },
+    undefined,
+    { DPoP },
+  )
   const call = async (token) => {
     const response = await openid.fetchProtectedResource(
-      config, token, new URL('/api/orders', origin), 'GET', undefined, undefined, { DPoP })
+      config,
+      token,
+      new URL('/api/orders', origin),
+      'GET',
+      undefined,
+      undefined,
+      atApi,
+    )
     return response.json()
   }
   const first = await call(granted.access_token)
   const refreshed = await openid.refreshTokenGrant(config, granted.refresh_token, undefined, { DPoP })
   const second = await call(refreshed.access_token)
-  return { client: 'openid-client', jkt, rotated: refreshed.refresh_token !== granted.refresh_token, seen: [first, second] }
+  return {
+    client: 'openid-client',
+    jkt,
+    rotated: refreshed.refresh_token !== granted.refresh_token,
+    seen: [first, second],
+  }
 }
 
 for (const run of [withOauth4webapi, withOpenidClient]) {

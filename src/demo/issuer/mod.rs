@@ -36,7 +36,7 @@ use std::time::Duration;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use bytes::Bytes;
-use http::header::{ALLOW, HeaderName, HeaderValue};
+use http::header::HeaderName;
 use http::{Method, Request, Response, StatusCode};
 
 use crate::clock::Clock;
@@ -100,9 +100,9 @@ impl Answer for Issuer {
             ("/token", &Method::POST) => refusal::answer(self.token(headers, body, now)),
             ("/introspect", &Method::POST) => refusal::answer(self.introspect(headers, body, now)),
             ("/revoke", &Method::POST) => refusal::answer(self.revoke(headers, body, now)),
-            (metadata::PATH | "/jwks", _) => not_allowed("GET"),
-            ("/authorize", _) => not_allowed("GET, POST"),
-            ("/token" | "/introspect" | "/revoke", _) => not_allowed("POST"),
+            (metadata::PATH | "/jwks", _) => serve::not_allowed("GET"),
+            ("/authorize", _) => serve::not_allowed("GET, POST"),
+            ("/token" | "/introspect" | "/revoke", _) => serve::not_allowed("POST"),
             _ => serve::plain(StatusCode::NOT_FOUND, "There is nothing here.\n"),
         }
     }
@@ -134,12 +134,6 @@ impl Issuer {
     fn key_id(&self) -> String {
         self.key.public().thumbprint().to_string()
     }
-}
-
-fn not_allowed(allowed: &'static str) -> Response<Bytes> {
-    let mut response = serve::plain(StatusCode::METHOD_NOT_ALLOWED, "Not with this method.\n");
-    response.headers_mut().insert(ALLOW, HeaderValue::from_static(allowed));
-    response
 }
 
 /// 128 bits that nobody can guess, for a secret, a code or a `jti`.

@@ -3,7 +3,10 @@
 const encoder = new TextEncoder()
 
 export const base64url = (bytes) =>
-  btoa(String.fromCharCode(...new Uint8Array(bytes))).replaceAll('+', '-').replaceAll('/', '_').replaceAll('=', '')
+  btoa(String.fromCharCode(...new Uint8Array(bytes)))
+    .replaceAll('+', '-')
+    .replaceAll('/', '_')
+    .replaceAll('=', '')
 
 const digest = async (text) => base64url(await crypto.subtle.digest('SHA-256', encoder.encode(text)))
 

@@ -34,7 +34,8 @@ export function element(name, attributes = {}, ...children) {
   return made
 }
 
-const shortened = (text) => (text.length > LONG ? `${text.slice(0, 30)}…${text.slice(-12)} (${text.length} characters)` : text)
+const shortened = (text) =>
+  text.length > LONG ? `${text.slice(0, 30)}…${text.slice(-12)} (${text.length} characters)` : text
 
 /** The panel's content for a row. */
 export function detailsOf(row) {
@@ -79,7 +80,14 @@ function requestText({ method, url, headers, body }) {
 
 function responseText({ status, reason, headers, text, json }) {
   const lines = [`HTTP/1.1 ${status} ${reason}`]
-  for (const name of ['content-type', 'cache-control', 'dpop-nonce', 'www-authenticate', 'x-request-id', 'retry-after']) {
+  for (const name of [
+    'content-type',
+    'cache-control',
+    'dpop-nonce',
+    'www-authenticate',
+    'x-request-id',
+    'retry-after',
+  ]) {
     if (headers[name]) lines.push(`${name}: ${headers[name]}`)
   }
   const cut = (_, value) => (typeof value === 'string' && value.split('.').length === 3 ? shortened(value) : value)
@@ -130,13 +138,23 @@ function seen(headers) {
   const hidden = ['authorization', 'dpop'].filter((name) => !(name in headers))
   const note = `Neither token nor proof reached it: ${hidden.join(' and ')} were taken off.`
   const title = 'What the legacy API was told'
-  return element('section', {}, element('h4', {}, title), element('dl', {}, ...rows), element('p', { class: 'quiet' }, note))
+  return element(
+    'section',
+    {},
+    element('h4', {}, title),
+    element('dl', {}, ...rows),
+    element('p', { class: 'quiet' }, note),
+  )
 }
 
 function visit({ request, answer }) {
   const url = new URL(request.url)
   const list = (pairs) =>
-    element('dl', {}, ...pairs.flatMap(([name, value]) => [element('dt', {}, name), element('dd', {}, element('code', {}, value))]))
+    element(
+      'dl',
+      {},
+      ...pairs.flatMap(([name, value]) => [element('dt', {}, name), element('dd', {}, element('code', {}, value))]),
+    )
   const parts = [
     element('h3', {}, `GET ${url.pathname}, in a window`),
     element('section', {}, element('h4', {}, 'Authorization request'), list([...url.searchParams])),
@@ -165,7 +183,11 @@ function signed({ exchange }) {
   const nonce = exchange.response.headers['dpop-nonce']
   return [
     element('h3', {}, 'A new proof'),
-    element('p', {}, 'The server’s nonce goes into the claims of a new proof, which the key signs. The old one is thrown away.'),
+    element(
+      'p',
+      {},
+      'The server’s nonce goes into the claims of a new proof, which the key signs. The old one is thrown away.',
+    ),
     block('Nonce', nonce),
   ]
 }

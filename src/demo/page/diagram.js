@@ -153,7 +153,10 @@ function arrow(row, lanes, at) {
 
 function loop(x, at) {
   const path = `M${x + 11} ${at - 4} h12 a5 5 0 0 1 0 10 h-10`
-  return [svg('path', { class: 'shaft', d: path }), svg('path', { class: 'head', d: `M${x + 18} ${at + 2} l-6 4 l6 4` })]
+  return [
+    svg('path', { class: 'shaft', d: path }),
+    svg('path', { class: 'head', d: `M${x + 18} ${at + 2} l-6 4 l6 4` }),
+  ]
 }
 
 function mark(fate, x, y) {

@@ -4,9 +4,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{
-    ALLOW, CACHE_CONTROL, CONTENT_SECURITY_POLICY, HeaderValue, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS,
-};
+use http::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, HeaderValue, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS};
 use http::{Method, Request, Response, StatusCode};
 use serde_json::json;
 
@@ -89,11 +87,7 @@ impl Answer for Page {
                 serve::with_type(StatusCode::OK, media_type, Bytes::from_static(content.as_bytes()))
             }
             (None, &Method::GET) => self.stale.issue(),
-            (Some(_) | None, _) => {
-                let mut response = serve::plain(StatusCode::METHOD_NOT_ALLOWED, "Not with this method.\n");
-                response.headers_mut().insert(ALLOW, HeaderValue::from_static("GET"));
-                response
-            }
+            (Some(_) | None, _) => serve::not_allowed("GET"),
         };
         for (name, value) in [
             (CONTENT_SECURITY_POLICY, POLICY),
@@ -105,5 +99,60 @@ impl Answer for Page {
             response.headers_mut().insert(name, HeaderValue::from_static(value));
         }
         response
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::indexing_slicing)]
+mod tests {
+    use super::*;
+    use crate::clock::Timestamp;
+    use crate::nonce::NonceError;
+
+    const NOW: Timestamp = Timestamp::from_secs(1_800_000_000);
+    const LIFETIME: Duration = Duration::from_secs(300);
+
+    fn page() -> Page {
+        let clock = Clock::Manual(std::sync::Arc::new(NOW.as_micros().into()));
+        Page::new(StaleNonces::new(Secret::new(vec![7; 32]), LIFETIME, clock))
+    }
+
+    fn get(path: &str) -> Response<Bytes> {
+        page().answer(Request::get(path).body(Bytes::new()).unwrap())
+    }
+
+    #[test]
+    fn every_file_that_is_named_is_there_under_a_strict_policy() {
+        for (path, _, content) in FILES {
+            let answer = get(path);
+            assert_eq!(answer.status(), 200, "{path}");
+            let policy = answer.headers()[CONTENT_SECURITY_POLICY].to_str().unwrap();
+            assert!(
+                policy.starts_with("default-src 'none'; script-src 'self'") && !policy.contains("unsafe"),
+                "{path}"
+            );
+            for quoted in content.split(['"', '\'']).filter(|text| text.starts_with("/page/") || text.starts_with("./"))
+            {
+                let named = quoted.replacen("./", "/page/", 1);
+                assert_eq!(get(&named).status(), 200, "{path} names {named}");
+            }
+            // What a policy without `unsafe-inline` would not run, and what it would not load.
+            for wrong in [" style=\"", " onclick=", "<script>", "<style>", "https://", "//cdn"] {
+                assert!(!content.contains(wrong), "{path} has {wrong}");
+            }
+        }
+        assert_eq!(get("/page/").status(), 404);
+        assert_eq!(page().answer(Request::post("/").body(Bytes::new()).unwrap()).status(), 405);
+    }
+
+    #[test]
+    fn the_stale_nonce_is_the_gates_own_and_too_old() {
+        let document: serde_json::Value = serde_json::from_slice(get(STALE_NONCE).body()).unwrap();
+        let options =
+            NonceOptions { lifetime: LIFETIME, secret: Secret::new(vec![7; 32]), previous: None, not_before: None };
+        let gate = Nonces::new(options);
+        let nonce = document["nonce"].as_str().unwrap();
+        assert_eq!(gate.check(nonce, NOW), Err(NonceError::TooOld));
+        assert!(gate.check(nonce, NOW - OVERDUE).is_ok(), "a second ago it was good");
     }
 }

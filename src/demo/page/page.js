@@ -29,7 +29,9 @@ for (const [id, [title, tell]] of Object.entries(STORIES)) {
 probe()
 if (!isSecureContext) {
   document.getElementById('flow').disabled = true
-  say('Browsers make keys on localhost or over https only. Open this page on the machine that the demo runs on, or through a tunnel.')
+  say(
+    'Browsers make keys on localhost or over https only. Open this page on the machine that the demo runs on, or through a tunnel.',
+  )
 }
 
 async function play(id, title, tell) {
@@ -120,5 +122,6 @@ function seen(isThere) {
   reach.lastElementChild.textContent = isThere ? 'The gate answers' : 'The gate does not answer'
   if (busy) return
   if (!isThere) say('The gate cannot be reached. Is the demo still running? This page keeps asking.')
-  if (isThere && before === 'no') say('The gate is back. If the demo was started anew, run the flow again: its keys are new.')
+  if (isThere && before === 'no')
+    say('The gate is back. If the demo was started anew, run the flow again: its keys are new.')
 }

@@ -66,7 +66,10 @@ export class Scene {
     const { error, error_description: description } = response.json ?? {}
     const [section, title, meaning] = sectionFor(this.id, error)
     const challenge = response.headers['www-authenticate']
-    const field = (name, value) => [element('dt', {}, name), element('dd', { 'data-field': name }, element('code', {}, value))]
+    const field = (name, value) => [
+      element('dt', {}, name),
+      element('dd', { 'data-field': name }, element('code', {}, value)),
+    ]
     const words = element('dl', {}, ...field('error', error), ...field('error_description', description))
     const gates = element('div', {}, element('h4', {}, 'The gate says'), words)
     const meant = element('p', {}, element('b', {}, title), element('br'), meaning)

@@ -21,7 +21,7 @@ export class Session {
   token = null
   refreshToken = null
   expires = 0
-  /** One of each server: "a nonce issued by any of them should be used only at the issuing server" (RFC 9449 section 9). */
+  /** RFC 9449 section 9: "a nonce issued by any of them should be used only at the issuing server". */
   nonces = { token: null, api: null }
   /** The last request that the API answered. */
   accepted = null
@@ -127,7 +127,11 @@ export async function expired(session, scene) {
 async function authorize(session, scene) {
   const { verifier, challenge } = await makePkce()
   const state = random()
-  const metadata = await send({ method: 'GET', url: session.url('/.well-known/oauth-authorization-server'), headers: {} })
+  const metadata = await send({
+    method: 'GET',
+    url: session.url('/.well-known/oauth-authorization-server'),
+    headers: {},
+  })
   if (metadata.unreachable) throw new Unreachable()
   const issuer = metadata.response.json?.issuer
   const query = new URLSearchParams({
@@ -149,9 +153,12 @@ async function authorize(session, scene) {
   // RFC 6749 section 10.12, RFC 9207 section 2.4.
   const ours = answer.get('state') === state && answer.get('iss') === issuer
   const code = ours ? answer.get('code') : null
-  const label = code ? 'a code: worthless without verifier and key' : `no code: ${answer.get('error') ?? 'not our answer'}`
+  const label = code
+    ? 'a code: worthless without verifier and key'
+    : `no code: ${answer.get('error') ?? 'not our answer'}`
   scene.arrow({ from: 'issuer', to: 'client', label, tone: code ? 'good' : 'bad', exchange: visit })
-  if (!code) throw new Stopped(`There is no code: ${answer.get('error_description') ?? 'the answer was not for this page'}.`)
+  if (!code)
+    throw new Stopped(`There is no code: ${answer.get('error_description') ?? 'the answer was not for this page'}.`)
   await scene.pause()
   return { code, verifier }
 }
@@ -166,12 +173,22 @@ async function getToken(session, scene, form, numbers = []) {
     return { method: 'POST', url, headers, body: new URLSearchParams(form), key: session.key.thumbprint }
   }
   const what = form.grant_type === 'refresh_token' ? 'a new token, please' : 'a token for the code, please'
-  let got = await exchange(scene, await request(), 'issuer', `${what}: with a proof`, { request: ask, response: challenged })
+  let got = await exchange(scene, await request(), 'issuer', `${what}: with a proof`, {
+    request: ask,
+    response: challenged,
+  })
   remember(session, 'token', got)
   if (got.response.json?.error === 'use_dpop_nonce') {
-    scene.note({ number: sign, label: 'signs a new proof, with the nonce in it', detail: { kind: 'signed', exchange: got } })
+    scene.note({
+      number: sign,
+      label: 'signs a new proof, with the nonce in it',
+      detail: { kind: 'signed', exchange: got },
+    })
     await scene.pause()
-    got = await exchange(scene, await request(), 'issuer', `${what}: proof with nonce`, { request: askAgain, response: granted })
+    got = await exchange(scene, await request(), 'issuer', `${what}: proof with nonce`, {
+      request: askAgain,
+      response: granted,
+    })
     remember(session, 'token', got)
   }
   if (got.response.status !== 200) throw new Stopped(`There is no token: ${got.response.json?.error_description}.`)
@@ -195,9 +212,15 @@ async function apiRequest(session, { key = session.key, nonce = session.nonces.a
 
 /** A good call; challenged, it is made once more with the nonce (RFC 9449 section 9). */
 async function callUntilAnswered(session, scene, numbers = {}) {
-  let call = await exchange(scene, await apiRequest(session), 'api', 'calls the API: token, and a proof for this request', {
-    request: numbers.request,
-  })
+  let call = await exchange(
+    scene,
+    await apiRequest(session),
+    'api',
+    'calls the API: token, and a proof for this request',
+    {
+      request: numbers.request,
+    },
+  )
   remember(session, 'api', call)
   if (call.response.json?.error === 'use_dpop_nonce') {
     call = await exchange(scene, await apiRequest(session), 'api', 'the call again, with the gate’s nonce', {
@@ -205,7 +228,8 @@ async function callUntilAnswered(session, scene, numbers = {}) {
     })
     remember(session, 'api', call)
   }
-  if (call.response.status !== 200) throw new Stopped(`The API did not answer: ${call.response.json?.error_description}.`)
+  if (call.response.status !== 200)
+    throw new Stopped(`The API did not answer: ${call.response.json?.error_description}.`)
   session.accepted = call
 }
 

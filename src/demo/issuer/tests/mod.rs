@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use base64::engine::general_purpose::STANDARD;
-use http::header::{LOCATION, WWW_AUTHENTICATE};
+use http::header::{ALLOW, LOCATION, WWW_AUTHENTICATE};
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 
