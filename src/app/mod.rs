@@ -19,6 +19,9 @@ use tracing::info;
 use crate::clock::{Clock, Timestamp};
 use crate::config::Config;
 use crate::metrics::Metrics;
+use crate::nonce::ProcessTag;
+#[cfg(feature = "demo")]
+use crate::nonce::{NonceOptions, Nonces};
 use crate::replay::{MemoryStore, ReplayStore};
 use crate::secret::Secret;
 use crate::server::{Bounds, Limits, ListenAddress};
@@ -71,6 +74,7 @@ pub struct Running {
     shared: Arc<Shared>,
     replay: Arc<ReplayStore>,
     nonce_secret: Secret,
+    process: ProcessTag,
     doors: Doors,
     /// Key refresh and health checks of the current configuration.
     tasks: JoinSet<()>,
@@ -93,6 +97,8 @@ pub async fn start(config: Config, clock: Clock, metrics: Arc<Metrics>) -> Resul
     let mut secret = vec![0; NONCE_SECRET_BYTES];
     getrandom::fill(&mut secret).map_err(StartError::Random)?;
     let nonce_secret = Secret::new(secret);
+    let mut process = ProcessTag::default();
+    getrandom::fill(&mut process.0).map_err(StartError::Random)?;
     let options = live::memory_options(&config, started);
     let replay = Arc::new(ReplayStore::Memory(MemoryStore::new(options, metrics.replay_entries.clone())));
 
@@ -105,6 +111,7 @@ pub async fn start(config: Config, clock: Clock, metrics: Arc<Metrics>) -> Resul
         metrics: &metrics,
         started,
         nonce_secret: &nonce_secret,
+        process,
         replay: &replay,
         issuer_tls: &tls::issuer_config()?,
         old: None,
@@ -122,7 +129,7 @@ pub async fn start(config: Config, clock: Clock, metrics: Arc<Metrics>) -> Resul
     let mut doors = Doors::new(bounds(limits, &shared.metrics), admin_bounds(limits));
     let prepared = doors.prepare(&shared, &listeners, admin)?;
     doors.commit(prepared, limits.drain_timeout);
-    let running = Running { shared, replay, nonce_secret, doors, tasks: live::spawn(tasks) };
+    let running = Running { shared, replay, nonce_secret, process, doors, tasks: live::spawn(tasks) };
     running.announce();
     Ok(running)
 }
@@ -133,10 +140,11 @@ impl Running {
         self.doors.listening()
     }
 
-    /// What nonces are made with where no file is configured.
+    /// Nonces as this gate makes them where no secret is configured.
     #[cfg(feature = "demo")]
-    pub(crate) fn nonce_secret(&self) -> &Secret {
-        &self.nonce_secret
+    pub(crate) fn nonces(&self, lifetime: Duration) -> Nonces {
+        let (secret, process) = (self.nonce_secret.clone(), self.process);
+        Nonces::new(NonceOptions { lifetime, secret, previous: None, process, others_not_before: None })
     }
 
     /// Takes another configuration: wholly or, on an error, not at all. Requests in flight end under the old one.
@@ -151,6 +159,7 @@ impl Running {
             metrics: &self.shared.metrics,
             started: self.shared.started,
             nonce_secret: &self.nonce_secret,
+            process: self.process,
             replay: &self.replay,
             issuer_tls: &issuer_tls,
             old: Some(&old.gate.issuers),

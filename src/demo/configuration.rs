@@ -56,8 +56,8 @@ pub(super) fn of_the_demo(places: &Places) -> String {
 /// The same gate for a user to start and to change, at other addresses since the demo holds its own.
 pub(super) fn for_a_real_start(places: &Places, listen: SocketAddr, admin: SocketAddr) -> String {
     format!(
-        "# Written by `dpop-gate demo`: its gate, without the rest of the demo. There is no secret in it. While the demo\n\
-         # runs it can be started as it is; for a real start change every line that says so. Every key: README.md.\n\
+        "# Written by `dpop-gate demo`: its gate, without the rest of the demo. There is no secret in it.\n\
+         # While the demo runs it can be started as it is; for a real start change every line that says so.\n\
          #\n\
          #   dpop-gate check --config THIS-FILE && dpop-gate run --config THIS-FILE\n\n{}",
         yaml(places, listen, admin, "", "")

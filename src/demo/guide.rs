@@ -52,9 +52,8 @@ The same request once more. Refused with 401: its proof is spent, as a thief's c
 fn shortest(gate: &str, client: &Client, executable: &Path) -> String {
     let executable = quoted(&executable.to_string_lossy());
     let (id, secret) = (client.id, client.secret.as_deref().unwrap_or_default());
-    format!(
-        "    {executable} request -v --token-endpoint {gate}/token --client-id {id} --client-secret {secret} {gate}/api/orders\n"
-    )
+    let client = format!("--client-id {id} --client-secret {secret}");
+    format!("    {executable} request -v --token-endpoint {gate}/token {client} {gate}/api/orders\n")
 }
 
 /// The call that succeeds, and the one that is refused; the second uses what the first left in the shell.

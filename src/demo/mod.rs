@@ -109,7 +109,7 @@ impl Demo {
                 places.admin = address;
             }
         }
-        let stale = StaleNonces::new(gate.nonce_secret().clone(), lifetime, Clock::System);
+        let stale = StaleNonces::new(gate.nonces(lifetime), lifetime, Clock::System);
         let services = [
             serve::serve(legacy_socket, Arc::new(Legacy)),
             serve::serve(issuer_socket, Arc::<Issuer>::clone(&issuer)),
@@ -123,8 +123,8 @@ impl Demo {
         guide::text(&self.places, self.issuer.clients(), executable)
     }
 
-    /// Writes the gate's configuration for a real start. An existing file is never overwritten: it may have been changed
-    /// since.
+    /// Writes the gate's configuration for a real start. An existing file is never overwritten: somebody may have
+    /// changed it since.
     pub fn write_config(&self, path: &Path) -> io::Result<()> {
         let listen = Reserved::new((self.places.listen.ip(), 0).into())?;
         let admin = Reserved::new((Ipv4Addr::LOCALHOST, 0).into())?;

@@ -1,4 +1,5 @@
-//! A browser without a window. Each [`Browser`] is a process of its own with a profile of its own, ended with its owner.
+//! A browser without a window. Each [`Browser`] is a process of its own with a profile of its own, and ends with its
+//! owner.
 
 use std::future::Future;
 use std::io::{BufRead as _, BufReader};

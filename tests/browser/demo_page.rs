@@ -9,7 +9,7 @@ use super::demo_process::Demo;
 
 /// Opens the page, runs the flow, and approves in the other window.
 async fn walked(client: &Client, demo: &Demo) {
-    client.goto(&demo.origin()).await.unwrap();
+    client.goto(&demo.gate()).await.unwrap();
     click(client, "#flow").await;
     approve(client).await;
     outcome(client, "flow", "accepted").await;
@@ -138,7 +138,7 @@ async fn every_way_to_break_it_is_refused_with_the_gates_reason_beside_the_rfcs(
 async fn a_user_who_says_no_is_an_outcome_too() {
     Browser::with(async |client: Client| {
         let demo = Demo::start();
-        client.goto(&demo.origin()).await.unwrap();
+        client.goto(&demo.gate()).await.unwrap();
         click(&client, "#flow").await;
         let page = client.window().await.unwrap();
         let other = until("the consent window", || async {
@@ -159,7 +159,7 @@ async fn a_user_who_says_no_is_an_outcome_too() {
 async fn a_gate_that_is_gone_is_shown_as_gone_and_one_that_is_back_as_back() {
     Browser::with(async |client: Client| {
         let demo = Demo::start();
-        let address = demo.origin().replace("http://", "");
+        let address = demo.gate().replace("http://", "");
         walked(&client, &demo).await;
         drop(demo);
         click(&client, "#again").await;
@@ -182,7 +182,7 @@ async fn a_gate_that_is_gone_is_shown_as_gone_and_one_that_is_back_as_back() {
 async fn a_keyboard_is_enough() {
     Browser::with(async |client: Client| {
         let demo = Demo::start();
-        client.goto(&demo.origin()).await.unwrap();
+        client.goto(&demo.gate()).await.unwrap();
         let press = async |key: char| {
             client.active_element().await.unwrap().send_keys(&key.to_string()).await.unwrap();
         };
@@ -223,7 +223,7 @@ async fn the_page_fits_a_phone_and_both_schemes_and_needs_nothing_from_outside()
         }
         let loaded = "return performance.getEntriesByType('resource').map((entry) => new URL(entry.name).origin)";
         let origins: Vec<String> = serde_json::from_value(client.execute(loaded, vec![]).await.unwrap()).unwrap();
-        assert!(origins.len() > 5 && origins.iter().all(|origin| *origin == demo.origin()), "{origins:?}");
+        assert!(origins.len() > 5 && origins.iter().all(|origin| *origin == demo.gate()), "{origins:?}");
     })
     .await;
 }

@@ -3,7 +3,7 @@
 use std::io::{BufRead as _, BufReader, Read as _};
 use std::process::{Command, Stdio};
 
-use super::demo_process::Demo;
+pub(crate) use super::demo_process::Demo;
 
 const GATE: &str = env!("CARGO_BIN_EXE_dpop-gate");
 
@@ -38,6 +38,18 @@ fn the_first_paste_succeeds_and_the_second_is_refused() {
 }
 
 #[test]
+fn one_command_is_the_whole_story() {
+    let demo = Demo::start();
+    let block = demo.guide.split("All eight steps in one paste:").nth(1).unwrap();
+    let paste = block.lines().find(|line| line.starts_with("    ")).unwrap();
+    let (gate, secret) = (demo.gate(), demo.client_secret());
+    let arguments = format!(
+        " request -v --token-endpoint {gate}/token --client-id demo-client --client-secret {secret} {gate}/api/orders"
+    );
+    assert_eq!(paste.trim().strip_prefix(GATE), Some(arguments.as_str()));
+}
+
+#[test]
 fn everything_is_found_from_the_protected_resource_metadata() {
     let demo = Demo::start();
     let found = &demo.word_after("Found from");
@@ -60,14 +72,14 @@ fn the_configuration_that_it_writes_is_good_and_starts_beside_it() {
     assert!(check.status.success(), "{}", String::from_utf8_lossy(&check.stderr));
     let yaml = std::fs::read_to_string(&path).unwrap();
     assert!(yaml.contains("# change: your API"), "{yaml}");
-    assert!(!yaml.contains(&demo.word_after("secret")) && !yaml.contains("auth: public"), "{yaml}");
+    assert!(!yaml.contains(&demo.client_secret()) && !yaml.contains("auth: public"), "{yaml}");
 
     // A token of the demo's is good at the other gate too.
     let address = yaml.split("address: \"").nth(1).unwrap().split('"').next().unwrap().to_owned();
     let mut gate = Command::new(GATE).args(["run", "--config", written]).stderr(Stdio::piped()).spawn().unwrap();
     let mut log = BufReader::new(gate.stderr.take().unwrap()).lines();
     let listens = log.find(|line| line.as_ref().is_ok_and(|line| line.contains(&address)));
-    let paste = demo.pastes()[0].replace(&demo.origin(), &format!("http://{address}"));
+    let paste = demo.pastes()[0].replace(&demo.gate(), &format!("http://{address}"));
     let answer = bash(&paste);
     let _ = gate.kill();
     let _ = gate.wait();

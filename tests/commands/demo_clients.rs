@@ -1,5 +1,5 @@
-//! Clients that somebody else wrote get a code, a token, an answer and a refreshed token from the demo: the npm packages
-//! `oauth4webapi` and `openid-client`, unmodified, nonces demanded at both servers.
+//! Clients that somebody else wrote get a code, a token, an answer and a refreshed token from the demo: the npm
+//! packages `oauth4webapi` and `openid-client`, unmodified, nonces demanded at both servers.
 
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -14,7 +14,7 @@ fn public_clients_walk_the_code_flow_with_pkce_and_refresh() {
     assert!(folder.join("node_modules").exists(), "the clients are not installed; `bash tests/run` does it");
     let demo = Demo::start();
     let output = Command::new("node")
-        .args(["code.mjs", &demo.origin(), "demo-app", &format!("{}/callback", demo.origin())])
+        .args(["code.mjs", &demo.gate(), "demo-app", &format!("{}/callback", demo.gate())])
         .current_dir(folder)
         .stdin(Stdio::null())
         .output()

@@ -48,8 +48,13 @@ impl Demo {
     }
 
     /// Where the gate is, as the guide says.
-    pub fn origin(&self) -> String {
+    pub fn gate(&self) -> String {
         self.word_after("The gate")
+    }
+
+    /// Of `demo-client`.
+    pub fn client_secret(&self) -> String {
+        self.word_after("demo-client, secret")
     }
 
     /// The word that follows a label.

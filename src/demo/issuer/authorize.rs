@@ -200,8 +200,8 @@ impl Issuer {
         self.send_back(to, &[("error", refusal.error()), ("error_description", &refusal.to_string())])
     }
 
-    /// RFC 6749 section 4.1.2, with `state` as it came and `iss` (RFC 9207 section 2). 303, so that no form is sent again
-    /// (RFC 9700 section 4.12).
+    /// RFC 6749 section 4.1.2, with `state` as it came and `iss` (RFC 9207 section 2). 303, so that no form is sent
+    /// again (RFC 9700 section 4.12).
     fn send_back(&self, to: &ReturnAddress, parameters: &[(&str, &str)]) -> Response<Bytes> {
         let state = to.state.as_deref().map(|state| ("state", state));
         let all = parameters.iter().copied().chain(state).chain([("iss", self.origin.as_str())]);

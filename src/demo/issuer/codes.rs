@@ -16,7 +16,8 @@ use super::OAuthRefusal;
 use super::authorize::AuthorizationRequest;
 use super::grants::GrantId;
 
-/// RFC 6749 section 4.1.2: "A maximum authorization code lifetime of 10 minutes is RECOMMENDED." A client redeems at once.
+/// RFC 6749 section 4.1.2: "A maximum authorization code lifetime of 10 minutes is RECOMMENDED." A client redeems at
+/// once.
 pub(super) const CODE_LIFETIME: Duration = Duration::from_secs(60);
 /// Codes remembered, the spent ones too; the oldest goes first.
 const MAX_CODES: NonZeroUsize = NonZeroUsize::new(1_000).unwrap();

@@ -9,8 +9,7 @@ use http::{Method, Request, Response, StatusCode};
 use serde_json::json;
 
 use crate::clock::Clock;
-use crate::nonce::{NonceOptions, Nonces};
-use crate::secret::Secret;
+use crate::nonce::Nonces;
 
 use super::serve::{self, Answer};
 
@@ -49,10 +48,9 @@ pub(super) struct StaleNonces {
 }
 
 impl StaleNonces {
-    /// With the gate's secret and the lifetime of its nonces.
-    pub(super) fn new(secret: Secret, lifetime: Duration, clock: Clock) -> Self {
-        let options = NonceOptions { lifetime, secret, previous: None, not_before: None };
-        Self { nonces: Nonces::new(options), lifetime, clock }
+    /// Of the gate's own nonces, which live that long.
+    pub(super) fn new(nonces: Nonces, lifetime: Duration, clock: Clock) -> Self {
+        Self { nonces, lifetime, clock }
     }
 
     fn issue(&self) -> Response<Bytes> {
@@ -107,14 +105,25 @@ impl Answer for Page {
 mod tests {
     use super::*;
     use crate::clock::Timestamp;
-    use crate::nonce::NonceError;
+    use crate::nonce::{NonceError, NonceOptions, ProcessTag};
+    use crate::secret::Secret;
 
     const NOW: Timestamp = Timestamp::from_secs(1_800_000_000);
     const LIFETIME: Duration = Duration::from_secs(300);
 
+    fn nonces() -> Nonces {
+        Nonces::new(NonceOptions {
+            lifetime: LIFETIME,
+            secret: Secret::new(vec![7; 32]),
+            previous: None,
+            process: ProcessTag::default(),
+            others_not_before: None,
+        })
+    }
+
     fn page() -> Page {
         let clock = Clock::Manual(std::sync::Arc::new(NOW.as_micros().into()));
-        Page::new(StaleNonces::new(Secret::new(vec![7; 32]), LIFETIME, clock))
+        Page::new(StaleNonces::new(nonces(), LIFETIME, clock))
     }
 
     fn get(path: &str) -> Response<Bytes> {
@@ -148,11 +157,8 @@ mod tests {
     #[test]
     fn the_stale_nonce_is_the_gates_own_and_too_old() {
         let document: serde_json::Value = serde_json::from_slice(get(STALE_NONCE).body()).unwrap();
-        let options =
-            NonceOptions { lifetime: LIFETIME, secret: Secret::new(vec![7; 32]), previous: None, not_before: None };
-        let gate = Nonces::new(options);
         let nonce = document["nonce"].as_str().unwrap();
-        assert_eq!(gate.check(nonce, NOW), Err(NonceError::TooOld));
-        assert!(gate.check(nonce, NOW - OVERDUE).is_ok(), "a second ago it was good");
+        assert_eq!(nonces().check(nonce, NOW), Err(NonceError::TooOld));
+        assert!(nonces().check(nonce, NOW - OVERDUE).is_ok(), "a second ago it was good");
     }
 }
