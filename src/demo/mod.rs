@@ -103,6 +103,9 @@ impl Demo {
         let folder = Folder::create()?;
         let config = load(&folder, &places)?;
         let lifetime = config.nonce.as_ref().map_or(Duration::ZERO, |nonce| nonce.lifetime);
+        // Elsewhere two sockets may not have one address, even if only one of them listens.
+        #[cfg(not(target_os = "linux"))]
+        drop(reserved);
         let gate = app::start(config, Clock::System, Arc::new(Metrics::new()?)).await?;
         for Listening { door, address } in gate.listening() {
             if let (ListenAddress::Tcp(address), "admin") = (address, door) {

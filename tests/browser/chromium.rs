@@ -11,6 +11,7 @@ use fantoccini::wd::{Capabilities, WebDriverCompatibleCommand};
 use fantoccini::{Client, ClientBuilder, Locator};
 use hyper_util::client::legacy::connect::HttpConnector;
 use serde_json::{Value, json};
+use tokio::sync::Semaphore;
 
 /// Longest wait for anything that should happen soon; generous because the cores are shared.
 const SOON: Duration = Duration::from_secs(60);
@@ -33,6 +34,9 @@ impl Scheme {
     }
 }
 
+/// Browsers at a time: each of them wants a core of its own.
+static ROOM: Semaphore = Semaphore::const_new(2);
+
 /// A running Chromium and the program that drives it.
 pub struct Browser {
     pub client: Client,
@@ -43,7 +47,6 @@ struct Driver(Child);
 
 impl Drop for Driver {
     fn drop(&mut self) {
-        // With it go the browsers that it has started.
         let _ = self.0.kill();
         let _ = self.0.wait();
     }
@@ -52,6 +55,7 @@ impl Drop for Driver {
 impl Browser {
     /// Runs a test in a browser, and ends the browser whatever becomes of the test.
     pub async fn with<F: Future<Output = ()> + Send + 'static>(test: impl FnOnce(Client) -> F) {
+        let _room = ROOM.acquire().await.unwrap();
         let browser = Self::start().await;
         let outcome = tokio::spawn(test(browser.client.clone())).await;
         // Asked first, so that it takes its processes with it.

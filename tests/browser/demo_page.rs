@@ -11,19 +11,21 @@ use super::demo_process::Demo;
 async fn walked(client: &Client, demo: &Demo) {
     client.goto(&demo.gate()).await.unwrap();
     click(client, "#flow").await;
-    approve(client).await;
+    decide(client, "approve").await;
     outcome(client, "flow", "accepted").await;
 }
 
-/// What the user does in the window that opens.
-async fn approve(client: &Client) {
+/// What the user does in the window that opens: `approve` or `deny`.
+async fn decide(client: &Client, decision: &str) {
     let page = client.window().await.unwrap();
     let other = until("the consent window", || async {
         client.windows().await.unwrap().into_iter().find(|window| *window != page)
     })
     .await;
     client.switch_to_window(other).await.unwrap();
-    click(client, "button[value=approve]").await;
+    let button = found(client, &format!("button[value={decision}]")).await;
+    // The window closes by itself, maybe before the driver has an answer.
+    let _ = button.click().await;
     client.switch_to_window(page).await.unwrap();
 }
 
@@ -126,6 +128,8 @@ async fn every_way_to_break_it_is_refused_with_the_gates_reason_beside_the_rfcs(
                 "{labels:?}"
             );
         }
+        look(&client, Scheme::Light, 1280, 900).await;
+        keep_screenshot(&client, "demo-broken").await;
         // A client that was told another nonce goes on by itself.
         assert!(rows(&client).await.last().unwrap().contains("200"));
         click(&client, "#again").await;
@@ -140,14 +144,7 @@ async fn a_user_who_says_no_is_an_outcome_too() {
         let demo = Demo::start();
         client.goto(&demo.gate()).await.unwrap();
         click(&client, "#flow").await;
-        let page = client.window().await.unwrap();
-        let other = until("the consent window", || async {
-            client.windows().await.unwrap().into_iter().find(|window| *window != page)
-        })
-        .await;
-        client.switch_to_window(other).await.unwrap();
-        click(&client, "button[value=deny]").await;
-        client.switch_to_window(page).await.unwrap();
+        decide(&client, "deny").await;
         outcome(&client, "flow", "failed").await;
         assert!(text(&client, "#status").await.contains("the user said no"));
         found(&client, "#replay:disabled").await;
@@ -172,7 +169,7 @@ async fn a_gate_that_is_gone_is_shown_as_gone_and_one_that_is_back_as_back() {
         found(&client, "#reach[data-reach=yes]").await;
         assert!(text(&client, "#status").await.contains("The gate is back"));
         click(&client, "#flow").await;
-        approve(&client).await;
+        decide(&client, "approve").await;
         outcome(&client, "flow", "accepted").await;
     })
     .await;
@@ -189,7 +186,7 @@ async fn a_keyboard_is_enough() {
         found(&client, "#flow").await;
         press(Key::Tab.into()).await;
         press(Key::Enter.into()).await;
-        approve(&client).await;
+        decide(&client, "approve").await;
         outcome(&client, "flow", "accepted").await;
         // Everything before the diagram's first row is a button.
         let focus = "document.querySelector('#expired').focus()";

@@ -93,14 +93,14 @@ impl Answer for Issuer {
         let now = self.clock.now();
         let (headers, body) = (request.headers(), request.body().as_ref());
         match (request.uri().path(), request.method()) {
-            (metadata::PATH, &Method::GET) => serve::json(StatusCode::OK, &self.metadata()),
-            ("/jwks", &Method::GET) => serve::json(StatusCode::OK, &self.jwks()),
+            (metadata::PATH, &Method::GET | &Method::HEAD) => serve::json(StatusCode::OK, &self.metadata()),
+            ("/jwks", &Method::GET | &Method::HEAD) => serve::json(StatusCode::OK, &self.jwks()),
             ("/authorize", &Method::GET) => self.authorize(request.uri().query().unwrap_or(""), now),
             ("/authorize", &Method::POST) => self.decide(headers, body, now),
             ("/token", &Method::POST) => refusal::answer(self.token(headers, body, now)),
             ("/introspect", &Method::POST) => refusal::answer(self.introspect(headers, body, now)),
             ("/revoke", &Method::POST) => refusal::answer(self.revoke(headers, body, now)),
-            (metadata::PATH | "/jwks", _) => serve::not_allowed("GET"),
+            (metadata::PATH | "/jwks", _) => serve::not_allowed("GET, HEAD"),
             ("/authorize", _) => serve::not_allowed("GET, POST"),
             ("/token" | "/introspect" | "/revoke", _) => serve::not_allowed("POST"),
             _ => serve::plain(StatusCode::NOT_FOUND, "There is nothing here.\n"),

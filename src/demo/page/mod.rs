@@ -85,7 +85,7 @@ impl Answer for Page {
                 serve::with_type(StatusCode::OK, media_type, Bytes::from_static(content.as_bytes()))
             }
             (None, &Method::GET) => self.stale.issue(),
-            (Some(_) | None, _) => serve::not_allowed("GET"),
+            (Some(_) | None, _) => serve::not_allowed("GET, HEAD"),
         };
         for (name, value) in [
             (CONTENT_SECURITY_POLICY, POLICY),

@@ -20,7 +20,7 @@ export class Scene {
     this.#diagram = new Diagram(title, (row) => this.#open(row))
     const drawn = element('div', { class: 'drawn' }, this.#diagram.element, this.#verdict)
     const told = element('div', { class: 'told' }, this.#panel)
-    const heading = element('h2', { tabindex: -1 }, title)
+    const heading = element('h2', {}, title)
     this.element = element('section', { class: 'scene', 'data-scene': id, 'data-outcome': 'running' }, heading)
     this.element.append(element('div', { class: 'columns' }, drawn, told))
   }
@@ -79,7 +79,7 @@ export class Scene {
       element('div', { class: 'beside' }, gates, standard),
       element('dl', { class: 'challenge' }, ...field('WWW-Authenticate', challenge)),
     ])
-    return `Refused with ${response.status} ${error}: ${description.replace(/\.$/, '')}.`
+    return `Refused with ${response.status} ${error}: ${description?.replace(/\.$/, '')}.`
   }
 
   /** It did not come to its end. */

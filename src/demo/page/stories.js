@@ -37,7 +37,8 @@ export class Session {
 
 /** From nothing to an answer. */
 export async function flow(session, scene) {
-  session.nonces = { token: null, api: null }
+  // What an earlier flow left is of another key.
+  Object.assign(session, { nonces: { token: null, api: null }, token: null, refreshToken: null, accepted: null })
   session.key = await makeKey()
   const exported = await tryToExport(session.key)
   scene.note({
@@ -112,7 +113,7 @@ export async function expired(session, scene) {
   if (got.unreachable) throw new Unreachable()
   const { nonce, age_seconds: age, lifetime_seconds: lifetime } = got.response.json
   scene.note({
-    label: `holds a nonce for ${age} s: the gate takes it for ${lifetime}`,
+    label: `has a nonce that is ${age} s old; its life is ${lifetime} s`,
     detail: { kind: 'nonce', nonce, age, lifetime },
   })
   await scene.pause()

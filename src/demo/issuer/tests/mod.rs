@@ -179,7 +179,8 @@ fn only_what_there_is_answers() {
         ("GET", "/token", 405, Some("POST")),
         ("GET", "/introspect", 405, Some("POST")),
         ("DELETE", "/revoke", 405, Some("POST")),
-        ("POST", "/jwks", 405, Some("GET")),
+        ("POST", "/jwks", 405, Some("GET, HEAD")),
+        ("HEAD", "/jwks", 200, None),
         ("PUT", "/authorize", 405, Some("GET, POST")),
         ("GET", "/userinfo", 404, None),
     ] {
