@@ -56,7 +56,8 @@ fn page(status: StatusCode, body: &str, to: &str) -> Response<Bytes> {
     );
     let mut response = serve::html(status, html);
     let style = STANDARD.encode(Sha256::digest(STYLE));
-    // Browsers hold a form's redirects to `form-action` too.
+    // Browsers hold a form's redirects to `form-action` too. A source is an origin there: it has no query.
+    let to = to.splitn(4, '/').take(3).collect::<Vec<_>>().join("/");
     let policy = format!(
         "default-src 'none'; style-src 'sha256-{style}'; form-action 'self' {to}; base-uri 'none'; \
          frame-ancestors 'none'"

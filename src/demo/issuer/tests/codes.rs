@@ -108,7 +108,8 @@ fn the_page_lets_nothing_in_and_nobody_frame_it() {
     let world = World::new();
     let page = world.get(&format!("/authorize?{}&dpop_jkt={}", request_of("demo-app"), key(1)));
     let policy = page.headers()["content-security-policy"].to_str().unwrap();
-    for part in ["default-src 'none'", "frame-ancestors 'none'", "base-uri 'none'", "style-src 'sha256-"] {
+    let form = format!("form-action 'self' {ORIGIN};");
+    for part in ["default-src 'none'", "frame-ancestors 'none'", "base-uri 'none'", "style-src 'sha256-", &form] {
         assert!(policy.contains(part), "{policy}");
     }
     assert!(!policy.contains("unsafe"), "{policy}");
