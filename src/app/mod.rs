@@ -22,6 +22,8 @@ use crate::config::Config;
 use crate::journal::{History, Recent, STEP};
 use crate::metrics::Metrics;
 use crate::nonce::ProcessTag;
+#[cfg(feature = "demo")]
+use crate::nonce::{NonceOptions, Nonces};
 use crate::replay::{MemoryStore, ReplayStore};
 use crate::secret::Secret;
 use crate::server::{Bounds, Limits, ListenAddress};
@@ -152,6 +154,13 @@ impl Running {
     /// The addresses that it listens on, as bound.
     pub fn listening(&self) -> Vec<Listening> {
         self.doors.listening()
+    }
+
+    /// Nonces as this gate makes them where no secret is configured.
+    #[cfg(feature = "demo")]
+    pub(crate) fn nonces(&self, lifetime: Duration) -> Nonces {
+        let (secret, process) = (self.nonce_secret.clone(), self.process);
+        Nonces::new(NonceOptions { lifetime, secret, previous: None, process, others_not_before: None })
     }
 
     /// Takes another configuration: wholly or, on an error, not at all. Requests in flight end under the old one.
