@@ -14,3 +14,5 @@ mod demo_page;
 #[cfg(feature = "demo")]
 #[path = "../commands/demo_process.rs"]
 mod demo_process;
+#[cfg(feature = "demo")]
+mod status_page;
