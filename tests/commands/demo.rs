@@ -5,13 +5,13 @@ use std::process::{Child, Command, Stdio};
 
 const GATE: &str = env!("CARGO_BIN_EXE_dpop-gate");
 
-struct Demo {
+pub(crate) struct Demo {
     process: Child,
     guide: String,
 }
 
 impl Demo {
-    fn start() -> Self {
+    pub(crate) fn start() -> Self {
         let mut process = Command::new(GATE)
             .args(["demo", "--listen", "127.0.0.1:0"])
             .stdout(Stdio::piped())
@@ -27,6 +27,18 @@ impl Demo {
             guide.push('\n');
         }
         Self { process, guide }
+    }
+
+    /// Where the gate listens.
+    pub(crate) fn gate(&self) -> String {
+        let line = self.guide.lines().find(|line| line.contains("The gate  ")).unwrap();
+        line.split_whitespace().find(|word| word.starts_with("http://")).unwrap().to_owned()
+    }
+
+    /// Of `demo-client`.
+    pub(crate) fn client_secret(&self) -> String {
+        let after = self.guide.split("demo-client, secret ").nth(1).unwrap();
+        after.split([',', '\n', ' ']).next().unwrap().to_owned()
     }
 
     /// The lines to paste: those that are indented by four and follow an empty line.

@@ -4,3 +4,4 @@
 mod demo;
 mod keys_and_proofs;
 mod readme;
+mod request;
