@@ -2,7 +2,8 @@
 //!
 //! hyper takes a bare LF for a line end, and of a length and a chunked coding it takes the coding; both are allowed
 //! (RFC 9112 sections 2.2 and 6.3) and both are what request smuggling is made of. This reader follows the messages of
-//! a connection and, at the first such thing, overwrites what comes with NUL: hyper then answers 400 and closes.
+//! a connection and, at the first such thing, overwrites what comes with NUL and adds the end of a head that cannot be
+//! one, since hyper waits for an end before it judges: it then answers 400 and closes.
 //! Refused are a bare LF, obs-fold (section 5.2), a doubled or malformed `Content-Length`, any transfer coding but one
 //! `chunked`, both at once (section 6.1), and a malformed chunk (section 7.1).
 
@@ -18,26 +19,41 @@ const KEPT_LINE_BYTES: usize = 128;
 const HTTP2_PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n";
 /// What a response begins with after which the connection is no longer HTTP.
 const SWITCHED: &[u8] = b"HTTP/1.1 101";
+/// No head, no chunk and no trailer ends like this; what hyper has of one by now ends here, and is malformed.
+const MALFORMED_END: &[u8] = b"\0\n\n";
 
 /// A connection whose bytes are looked at on their way to hyper.
 #[derive(Debug)]
 pub(super) struct Framed<IO> {
     io: IO,
     framing: Framing,
+    /// What is still to be said of [`MALFORMED_END`] once something was refused.
+    verdict: &'static [u8],
 }
 
 impl<IO> Framed<IO> {
     pub(super) fn new(io: IO) -> Self {
-        Self { io, framing: Framing::default() }
+        Self { io, framing: Framing::default(), verdict: MALFORMED_END }
+    }
+
+    fn owes_verdict(&self) -> bool {
+        self.framing.state == State::Refused && !self.verdict.is_empty()
     }
 }
 
 impl<IO: AsyncRead + Unpin> AsyncRead for Framed<IO> {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        let before = buf.filled().len();
-        ready!(Pin::new(&mut self.io).poll_read(cx, buf))?;
-        if let Some(fresh) = buf.filled_mut().get_mut(before..) {
-            self.framing.inspect(fresh);
+        if !self.owes_verdict() {
+            let before = buf.filled().len();
+            ready!(Pin::new(&mut self.io).poll_read(cx, buf))?;
+            if let Some(fresh) = buf.filled_mut().get_mut(before..) {
+                self.framing.inspect(fresh);
+            }
+        }
+        if self.owes_verdict() {
+            let (now, later) = self.verdict.split_at(self.verdict.len().min(buf.remaining()));
+            buf.put_slice(now);
+            self.verdict = later;
         }
         Poll::Ready(Ok(()))
     }
@@ -266,7 +282,10 @@ fn chunk_size(line: &[u8]) -> Result<u64, Ambiguous> {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::indexing_slicing)]
 mod tests {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
     use super::*;
 
     const GET: &str = "GET / HTTP/1.1\r\nHost: a\r\n";
@@ -336,6 +355,24 @@ mod tests {
                 assert_eq!(state, State::Refused, "{name}, by {step}");
                 assert!(out.ends_with(&[0; 26]), "{name}, by {step}: {:?}", String::from_utf8_lossy(&out));
             }
+        }
+    }
+
+    /// The client sends no more than what is refused, and waits: hyper must not wait with it.
+    #[tokio::test]
+    async fn a_refusal_needs_nothing_more_from_the_client() {
+        for room in [1, 2, 24, 4096] {
+            let (mut client, end) = tokio::io::duplex(4096);
+            let mut framed = Framed::new(end);
+            client.write_all(format!("{GET}Content-Length: +5\r\n").as_bytes()).await.unwrap();
+            let mut out = Vec::new();
+            while !out.ends_with(MALFORMED_END) {
+                let mut piece = vec![0; room];
+                let read = tokio::time::timeout(std::time::Duration::from_secs(20), framed.read(&mut piece));
+                let length = read.await.unwrap().unwrap();
+                out.extend_from_slice(&piece[..length]);
+            }
+            assert!(out.starts_with(GET.as_bytes()), "{room}");
         }
     }
 

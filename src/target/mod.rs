@@ -1,6 +1,7 @@
 //! The URI that the client meant, and its comparison with `htu` (RFC 9449 section 4.3, RFC 3986 section 6.2).
 
 mod authority;
+mod chain;
 mod forwarded;
 mod path;
 mod trust;
@@ -11,6 +12,7 @@ use thiserror::Error;
 use authority::Authority;
 use forwarded::Forwarded;
 
+pub use chain::forwarded_chain;
 pub use trust::{Peer, PublicUrl, Trust};
 
 /// `http` or `https`.

@@ -46,17 +46,17 @@ const ROWS: &[Row] = &[
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn ambiguous_framing_ends_at_the_gate() {
-    let world = World::start().await;
+    let world = World::with(|settings| settings["limits"]["header_timeout"] = json!("5m")).await;
     let client = world.client().await;
     for row in ROWS {
         let contacted = world.upstream.count();
         let head = client.post("/orders/swallow", "").prepare().head();
         let mut raw = Raw::connect(client.address()).await;
         raw.write(&[head.as_bytes(), row.rest].concat()).await;
+        // Not by the limit for slow heads, which is long here.
         let answer = raw.read_to_end().await;
-        assert!(answer.is_empty() || answer.starts_with("HTTP/1.1 400"), "{}: {answer}", row.what);
-        assert!(!answer.contains("HTTP/1.1 200"), "{}: {answer}", row.what);
-        assert_eq!(answer.matches("HTTP/1.1").count(), usize::from(!answer.is_empty()), "{}: {answer}", row.what);
+        assert!(answer.starts_with("HTTP/1.1 400"), "{}: {answer}", row.what);
+        assert_eq!(answer.matches("HTTP/1.1").count(), 1, "{}: {answer}", row.what);
         assert_eq!(world.upstream.count(), contacted, "{}: the upstream was contacted", row.what);
     }
     assert_eq!(client.get("/orders/1").send().await.status, 200, "and the gate goes on");
