@@ -117,7 +117,8 @@ fn nonces(options: NonceConfig, context: &Context<'_>) -> Nonces {
     })
 }
 
-fn route(options: RouteConfig, metrics: &Metrics) -> Route {
+/// A route as it runs, with its counters.
+pub fn route(options: RouteConfig, metrics: &Metrics) -> Route {
     Route {
         matches: options.matches,
         upstream: options.upstream.into(),

@@ -104,20 +104,19 @@ impl VerifiedToken {
 
     fn at(claims: Map<String, Value>, expires: Timestamp, now: Timestamp, skew: Duration) -> Result<Self, TokenError> {
         let not_before = numeric_date(&claims, "nbf")?;
-        let binding = Binding::of(claims.get("cnf"))?;
-        let token = Self { claims, binding, expires };
-        token.still_valid(now, skew)?;
+        not_ended(expires, now, skew)?;
         // RFC 7519 section 4.1.5: not before `nbf`.
         if not_before.is_some_and(|not_before| now + skew < not_before) {
             return Err(TokenError::NotYetValid);
         }
-        Ok(token)
+        // Last: whoever hears that it is not bound knows that nothing else is wrong with it.
+        let binding = Binding::of(claims.get("cnf"))?;
+        Ok(Self { claims, binding, expires })
     }
 
     /// Whether it still holds at `now`: for a token out of the cache. `nbf` cannot come back, so only `exp` is looked at.
     pub fn still_valid(&self, now: Timestamp, skew: Duration) -> Result<(), TokenError> {
-        // RFC 7519 section 4.1.4: "on or after which the JWT MUST NOT be accepted".
-        if now >= self.expires + skew { Err(TokenError::Expired) } else { Ok(()) }
+        not_ended(self.expires, now, skew)
     }
 
     /// What it is bound to.
@@ -150,6 +149,11 @@ impl VerifiedToken {
         let list = granted.and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str);
         words.chain(list).filter(|scope| !scope.is_empty())
     }
+}
+
+/// RFC 7519 section 4.1.4: "on or after which the JWT MUST NOT be accepted".
+fn not_ended(expires: Timestamp, now: Timestamp, skew: Duration) -> Result<(), TokenError> {
+    if now >= expires + skew { Err(TokenError::Expired) } else { Ok(()) }
 }
 
 /// RFC 7519 section 4.1.3: `aud` is a string or a list of strings.
