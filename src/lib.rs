@@ -11,7 +11,7 @@
 //! | 2 capabilities | [`replay`], [`issuer`] | the memory and the network that the rules need |
 //! | 3 decision | [`gate`], [`journal`] | request in, [`gate::Admission`] or [`gate::Refusal`] out; what is counted and logged of it |
 //! | 4 doors | [`proxy`], [`forward_auth`], [`admin`] | HTTP in front of the decision |
-//! | 5 assembly | [`config`], [`tls`], [`telemetry`], [`server`], [`app`], [`cli`], [`demo`], [`client`] | a file becomes a running process |
+//! | 5 assembly | [`config`], [`tls`], [`telemetry`], [`server`], [`app`], [`cli`], [`demo`], [`client`], [`explain`] | a file becomes a running process |
 //!
 //! # A request's journey
 //!
@@ -54,6 +54,7 @@ pub mod cli;
 pub mod client;
 pub mod config;
 pub mod demo;
+pub mod explain;
 pub mod server;
 pub mod telemetry;
 pub mod tls;

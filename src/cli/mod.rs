@@ -3,6 +3,7 @@
 
 mod check;
 mod demo;
+mod explain;
 mod input;
 mod keygen;
 mod output;
@@ -88,6 +89,20 @@ Exit codes, curl's where it has one: 0 a status of 2xx; 22 another status, of th
 cannot be written; 28 no answer in time; 35 no TLS session; 52 no answer; 56 not HTTP; 60 the certificate is not taken;
 63 the answer is too large; 1 anything else, such as a token that is not bound.")]
     Request(request::Args),
+    /// Say why a captured request is refused
+    ///
+    /// Reads a raw HTTP request, output of curl -v, a curl command line (such as browsers copy), or a HAR entry, and walks
+    /// the checks of RFC 9449 sections 4.3 and 7.1 in the gate's order: each passed, failed (with what was expected, what
+    /// was found, and the remedy), or not reached. Spends no jti, shows no credential. With --config, issuers are asked
+    /// for keys, or about an opaque token, as the gate would.
+    #[command(after_help = "\
+Examples:
+  dpop-gate explain request.txt
+  dpop-gate explain --config gateway.yaml --at 2026-01-02T03:04:05Z request.har
+  curl -v -H \"Authorization: DPoP $TOKEN\" -H \"DPoP: $PROOF\" https://api.example.com/orders 2>&1 | dpop-gate explain
+
+Exit codes: 0 all checks passed, 1 one failed, 2 unreadable.")]
+    Explain(explain::Args),
     /// Run a whole small world on loopback: an authorization server, a legacy service, and the gate before it
     #[command(after_help = "\
 Examples:
@@ -121,6 +136,7 @@ pub fn main() -> ExitCode {
         Command::Keygen(args) => keygen::run(args),
         Command::Proof(args) => proof::run(args),
         Command::Request(args) => request::run(args),
+        Command::Explain(args) => explain::run(args),
         Command::Demo(args) => demo::run(args),
     }
 }
@@ -137,7 +153,7 @@ mod tests {
         line.build();
         line.clone().debug_assert();
         let names: Vec<&str> = line.get_subcommands().map(clap::Command::get_name).collect();
-        for expected in ["run", "check", "schema", "keygen", "proof", "request", "demo"] {
+        for expected in ["run", "check", "schema", "keygen", "proof", "request", "explain", "demo"] {
             assert!(names.contains(&expected), "{expected}");
         }
         for command in line.get_subcommands().filter(|command| command.get_name() != "help") {

@@ -55,6 +55,11 @@ impl Url {
         host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host)
     }
 
+    /// The path.
+    pub fn path(&self) -> &str {
+        self.uri.path()
+    }
+
     pub(super) fn port(&self) -> u16 {
         self.port
     }
@@ -65,7 +70,7 @@ impl Url {
     }
 
     /// Scheme, host and port (RFC 6454): nonces of one are not another's.
-    pub(super) fn origin(&self) -> (bool, String, u16) {
+    pub fn origin(&self) -> (bool, String, u16) {
         (self.https, self.host().to_ascii_lowercase(), self.port)
     }
 }

@@ -1,0 +1,82 @@
+//! A request as it stands on the wire, and as `curl -v` shows it.
+
+use http::header::HOST;
+use http::{HeaderMap, Method, Uri};
+
+use super::{Capture, CaptureError, Form, announced, header};
+
+/// A request line, split.
+struct RequestLine<'a> {
+    method: &'a str,
+    target: &'a str,
+}
+
+impl<'a> RequestLine<'a> {
+    /// `GET /orders HTTP/1.1`; HTTP/2 is written alike by the tools that show it.
+    fn of(line: &'a str) -> Option<Self> {
+        let mut words = line.split_ascii_whitespace();
+        let (method, target, version) = (words.next()?, words.next()?, words.next()?);
+        let is_http = version.strip_prefix("HTTP/").is_some_and(|version| {
+            !version.is_empty() && version.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.')
+        });
+        (is_http && words.next().is_none()).then_some(Self { method, target })
+    }
+}
+
+/// Reads either.
+pub(super) fn read(text: &str) -> Result<Capture, CaptureError> {
+    let numbered = || text.lines().enumerate().map(|(at, line)| (at + 1, line));
+    let sent: Vec<(usize, &str)> = numbered().filter_map(|(at, line)| Some((at, after_angle(line)?))).collect();
+    let requests = sent.iter().filter(|(_, line)| RequestLine::of(line).is_some()).count();
+    match requests {
+        0 => {
+            let lines = numbered().skip_while(|(_, line)| line.trim().is_empty());
+            head_and_body(lines, text.len(), Form::Raw)
+        }
+        1 => {
+            let lines = sent.into_iter().skip_while(|(_, line)| RequestLine::of(line).is_none());
+            head_and_body(lines, 0, Form::Verbose)
+        }
+        several => Err(CaptureError::Several(several)),
+    }
+}
+
+/// What `curl -v` sent in this line, if it tells of that.
+fn after_angle(line: &str) -> Option<&str> {
+    let rest = line.trim_start().strip_prefix('>')?;
+    Some(rest.strip_prefix(' ').unwrap_or(rest))
+}
+
+fn head_and_body<'a>(
+    mut lines: impl Iterator<Item = (usize, &'a str)>,
+    length: usize,
+    form: Form,
+) -> Result<Capture, CaptureError> {
+    let (at, first) = lines.next().ok_or(CaptureError::Empty)?;
+    let line = RequestLine::of(first).ok_or(CaptureError::NotARequest(at))?;
+    let method = Method::from_bytes(line.method.as_bytes()).map_err(|_| CaptureError::NotATarget)?;
+    let uri: Uri = line.target.parse().map_err(|_| CaptureError::NotATarget)?;
+    let mut headers = HeaderMap::new();
+    let mut head = first.len() + 2;
+    for (at, line) in lines {
+        head += line.len() + 1;
+        if line.trim().is_empty() {
+            break;
+        }
+        // HTTP/2's own, as browsers show them: the host is among them, the rest stands in the request line.
+        if let Some(pseudo) = line.trim_start().strip_prefix(':') {
+            let (name, value) = pseudo.split_once(':').ok_or(CaptureError::NotAHeader(at))?;
+            if name == "authority" && !headers.contains_key(HOST) {
+                let (name, value) = header("host", value).ok_or(CaptureError::NotAHeader(at))?;
+                headers.insert(name, value);
+            }
+            continue;
+        }
+        let (name, value) = line.split_once(':').ok_or(CaptureError::NotAHeader(at))?;
+        let (name, value) = header(name, value).ok_or(CaptureError::NotAHeader(at))?;
+        headers.append(name, value);
+    }
+    let captured = u64::try_from(length.saturating_sub(head)).unwrap_or(u64::MAX);
+    let body_bytes = announced(&headers).unwrap_or(captured);
+    Ok(Capture { method, uri, scheme: None, headers, body_bytes, form })
+}
