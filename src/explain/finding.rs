@@ -254,9 +254,11 @@ impl Explanation<'_> {
             (None, _) | (_, None) => "say the absolute URL that is called, with scheme and host".to_owned(),
             (Some(said), Some(_)) if self.rules.source == Source::Rfc => {
                 let scheme = if said.is_https() { "https" } else { "http" };
+                let taken =
+                    if self.capture.scheme.is_none() { "; the capture names no scheme, so https is taken" } else { "" };
                 format!(
                     "sign for the URL that is called. Where the server stands behind a proxy and clients reach it at \
-                     {scheme}://, it has to know that: judge by its file with --config"
+                     {scheme}://, it has to know that: judge by its file with --config{taken}"
                 )
             }
             (Some(said), Some(seen)) => self.remedy_of_htu(&said, &seen),

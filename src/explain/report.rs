@@ -110,7 +110,7 @@ impl Explanation<'_> {
                 "whether signature, issuer and audience are right: say --config FILE; its times and cnf are taken at its word"
                     .to_owned()
             }
-            Step::Token if self.walk_is_old() && self.reading.token.is_none() => {
+            Step::Token if self.asks_issuers() && self.reading.token.is_none() => {
                 "whether it was active then: the issuer says what is true now".to_owned()
             }
             Step::Bound if by_rfc && self.reading.token.is_none() => {
@@ -159,8 +159,8 @@ impl Explanation<'_> {
         matches!(Binding::of(cnf), Ok(Binding::Key { x5t_s256: Some(_), .. }))
     }
 
-    /// Whether it is judged as of a time when the proof was young, which need not be now.
-    fn walk_is_old(&self) -> bool {
+    /// Whether some issuer says of its tokens what is true now, whatever the time that is judged by.
+    fn asks_issuers(&self) -> bool {
         self.rules.issuers.iter().any(|issuer| matches!(issuer.source, crate::issuer::Source::Introspection { .. }))
     }
 
@@ -172,7 +172,7 @@ impl Explanation<'_> {
         let Some(refusal) = self.walk.refusal else {
             return match route.map(|route| route.auth) {
                 Some(Auth::Public) => "no check is made: the route is public".to_owned(),
-                _ => format!("all checks passed{}", self.age()),
+                _ => format!("all checks passed, as far as a capture shows{}", self.age()),
             };
         };
         let reason = refusal.reason().as_str();
@@ -200,7 +200,7 @@ impl Explanation<'_> {
 fn named(step: Step) -> (String, &'static str) {
     let proof = |check: Check| format!("4.3 ({})", check.number());
     let (rule, what) = match step {
-        Step::Target => ("gate", "it is clear which URI the client addressed"),
+        Step::Target => ("request", "it is clear which URI the client addressed"),
         Step::Route => ("gate", "a route matches"),
         Step::Size => ("gate", "the body is not too large"),
         Step::Credentials => ("7.1", "there is one access token, in Authorization"),

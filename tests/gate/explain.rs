@@ -11,9 +11,9 @@ use super::refusals::{ROWS, Requests, Row, STAGES, Stage, scene};
 
 /// Where each reason fails: the rule, and a word of the step.
 const FAILS: &[(&str, &[(&str, &str)])] = &[
-    ("conflicting_sources", &[("gate", "which URI")]),
-    ("malformed_request", &[("gate", "which URI")]),
-    ("ambiguous_path", &[("gate", "which URI")]),
+    ("conflicting_sources", &[("request", "which URI")]),
+    ("malformed_request", &[("request", "which URI")]),
+    ("ambiguous_path", &[("request", "which URI")]),
     ("no_route", &[("gate", "a route")]),
     ("too_large", &[("gate", "the body")]),
     ("missing_token", &[("7.1", "one access token")]),

@@ -31,11 +31,11 @@ pub(super) fn read(text: &str) -> Result<Capture, CaptureError> {
     match requests {
         0 => {
             let lines = numbered().skip_while(|(_, line)| line.trim().is_empty());
-            head_and_body(lines, text.len(), Form::Raw)
+            head(lines, body_of(text).len(), Form::Raw)
         }
         1 => {
             let lines = sent.into_iter().skip_while(|(_, line)| RequestLine::of(line).is_none());
-            head_and_body(lines, 0, Form::Verbose)
+            head(lines, 0, Form::Verbose)
         }
         several => Err(CaptureError::Several(several)),
     }
@@ -47,9 +47,16 @@ fn after_angle(line: &str) -> Option<&str> {
     Some(rest.strip_prefix(' ').unwrap_or(rest))
 }
 
-fn head_and_body<'a>(
+/// What follows the empty line after the head.
+fn body_of(text: &str) -> &str {
+    let text = text.trim_start();
+    let ends = ["\n\n", "\n\r\n"].into_iter().filter_map(|end| Some(text.find(end)? + end.len()));
+    ends.min().and_then(|end| text.get(end..)).unwrap_or_default()
+}
+
+fn head<'a>(
     mut lines: impl Iterator<Item = (usize, &'a str)>,
-    length: usize,
+    body: usize,
     form: Form,
 ) -> Result<Capture, CaptureError> {
     let (at, first) = lines.next().ok_or(CaptureError::Empty)?;
@@ -57,9 +64,7 @@ fn head_and_body<'a>(
     let method = Method::from_bytes(line.method.as_bytes()).map_err(|_| CaptureError::NotATarget)?;
     let uri: Uri = line.target.parse().map_err(|_| CaptureError::NotATarget)?;
     let mut headers = HeaderMap::new();
-    let mut head = first.len() + 2;
     for (at, line) in lines {
-        head += line.len() + 1;
         if line.trim().is_empty() {
             break;
         }
@@ -76,7 +81,6 @@ fn head_and_body<'a>(
         let (name, value) = header(name, value).ok_or(CaptureError::NotAHeader(at))?;
         headers.append(name, value);
     }
-    let captured = u64::try_from(length.saturating_sub(head)).unwrap_or(u64::MAX);
-    let body_bytes = announced(&headers).unwrap_or(captured);
+    let body_bytes = announced(&headers).unwrap_or(u64::try_from(body).unwrap_or(u64::MAX));
     Ok(Capture { method, uri, scheme: None, headers, body_bytes, form })
 }

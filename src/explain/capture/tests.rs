@@ -60,8 +60,7 @@ fn garbage_is_one_clear_line() {
 
 #[test]
 fn the_same_request_is_read_from_every_form() {
-    let raw = "POST /orders?a=1 HTTP/1.1\r\nHost: api.example.com\r\nAuthorization: DPoP t\r\nDPoP: p\r\n\
-               Content-Length: 3\r\n\r\nx=1";
+    let raw = "POST /orders?a=1 HTTP/1.1\r\nHost: api.example.com\r\nAuthorization: DPoP t\r\nDPoP: p\r\n\r\nx=1";
     let lines = raw.replace("\r\n", "\n");
     let verbose = "* Connected to api.example.com\n> POST /orders?a=1 HTTP/2\n> Host: api.example.com\n\
                    > authorization: DPoP t\n> dpop: p\n> content-length: 3\n> \n} [3 bytes data]\n< HTTP/2 401\n< dpop-nonce: n\n";
