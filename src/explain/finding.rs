@@ -31,7 +31,9 @@ pub const fn cannot_show(reason: Reason) -> Option<&'static str> {
         Reason::KeyQuota | Reason::StoreUnavailable => {
             Some("whether the replay store has room, or answers, is the gate's own state")
         }
-        Reason::UntrustedPeer => Some("who asked a forward_auth listener does not stand in the request"),
+        Reason::UntrustedPeer => {
+            Some("who asked a forward_auth listener does not stand in the request; --peer may say it")
+        }
         Reason::MissingToken
         | Reason::MultipleCredentials
         | Reason::MissingProof
@@ -90,7 +92,7 @@ impl Explanation<'_> {
             | Reason::PrivateJwk
             | Reason::BadSignature => self.of_proof(refusal.reason()),
             Reason::HtmMismatch => finding(
-                shown(self.capture.method.as_str()),
+                shown(self.method().as_str()),
                 self.claim("htm"),
                 "sign a proof for each request, with its own method, in the case that is sent",
             ),
@@ -126,7 +128,7 @@ impl Explanation<'_> {
                 let host = self.walk.target.as_ref().map(|target| format!(" at {}", target.host())).unwrap_or_default();
                 finding(
                     format!("a route of the file: {}", self.routes()),
-                    format!("{} {}{host}", shown(self.capture.method.as_str()), shown(self.capture.uri.path())),
+                    format!("{} {}{host}", shown(self.method().as_str()), shown(self.capture.uri.path())),
                     "add a route, or call a path that has one; a prefix ends in /, and the first match wins",
                 )
             }
@@ -146,6 +148,11 @@ impl Explanation<'_> {
                 format!("one of {} bytes", self.capture.body_bytes),
                 "send less, or raise `limits.body_bytes`",
             ),
+            Reason::UntrustedPeer => finding(
+                "a question by one of `trusted_proxies`",
+                "somebody else, as --peer says",
+                "name the proxy that asks under `trusted_proxies`; a forward_auth listener answers nobody else",
+            ),
             _ => finding(
                 "a Host header that names a host",
                 "none, or one that is none",
@@ -157,7 +164,7 @@ impl Explanation<'_> {
     fn of_credentials(&self, reason: Reason) -> Finding {
         let found = self.reading.authorization();
         if reason == Reason::MissingToken {
-            let remedy = if self.capture.method == http::Method::OPTIONS {
+            let remedy = if *self.method() == http::Method::OPTIONS {
                 "a browser's preflight carries no token: give the route `cors`, so that the gate answers it"
             } else {
                 "get an access token, and send it as `Authorization: DPoP TOKEN`"

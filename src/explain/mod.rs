@@ -73,6 +73,11 @@ impl Explanation<'_> {
         self.walk.refusal
     }
 
+    /// The method that was judged: a proxy's question is about another one than its own.
+    fn method(&self) -> &Method {
+        self.walk.method.as_ref().unwrap_or(&self.capture.method)
+    }
+
     /// The step that failed.
     pub fn failed(&self) -> Option<Step> {
         self.walk.refusal.and(self.walk.steps.last().copied())

@@ -4,7 +4,9 @@ use std::fmt;
 
 use crate::clock::Timestamp;
 use crate::dpop::Check;
+use crate::forward_auth::Original;
 use crate::gate::Step;
+use crate::issuer::Source as TokenSource;
 use crate::metrics::Reason;
 use crate::policy::{Auth, Mode};
 use crate::token::Binding;
@@ -43,7 +45,7 @@ impl Explanation<'_> {
             Some(target) => format!("{}{}", target.resource(), target.path()),
             None => self.capture.uri.path().to_owned(),
         };
-        let method = shown(self.capture.method.as_str());
+        let method = shown(self.method().as_str());
         writeln!(f, "{method} {}, from {}, as of {}", shown(&url), self.capture.form.name(), date(self.now))?;
         let route = self.walk.route.as_ref();
         match (self.rules.source, route) {
@@ -99,6 +101,9 @@ impl Explanation<'_> {
     fn unknown(&self, step: Step) -> Vec<String> {
         let by_rfc = self.rules.source == Source::Rfc;
         let text = match step {
+            Step::Target if self.is_asked() && self.peer.is_none() => {
+                "who asked: it is taken for a trusted proxy (say --peer IP)".to_owned()
+            }
             Step::Target if self.mentions_forwarding() && self.peer.is_none() && !by_rfc => {
                 "who sent this to the gate: its forwarding headers count if that is a trusted proxy (say --peer IP)".to_owned()
             }
@@ -159,9 +164,14 @@ impl Explanation<'_> {
         matches!(Binding::of(cnf), Ok(Binding::Key { x5t_s256: Some(_), .. }))
     }
 
+    /// Whether what is captured is a proxy's question at a forward_auth listener.
+    fn is_asked(&self) -> bool {
+        self.rules.forward_auth.is_some() && Original::is_told_by(&self.capture.headers)
+    }
+
     /// Whether some issuer says of its tokens what is true now, whatever the time that is judged by.
     fn asks_issuers(&self) -> bool {
-        self.rules.issuers.iter().any(|issuer| matches!(issuer.source, crate::issuer::Source::Introspection { .. }))
+        self.rules.issuers.iter().any(|issuer| matches!(issuer.source, TokenSource::Introspection { .. }))
     }
 
     fn verdict(&self) -> String {
@@ -172,6 +182,10 @@ impl Explanation<'_> {
         let Some(refusal) = self.walk.refusal else {
             return match route.map(|route| route.auth) {
                 Some(Auth::Public) => "no check is made: the route is public".to_owned(),
+                _ if !self.walk.steps.contains(&Step::Proof(Check::OneProof)) => {
+                    "all checks passed, as far as a capture shows; a token without cnf needs no proof on this route"
+                        .to_owned()
+                }
                 _ => format!("all checks passed, as far as a capture shows{}", self.age()),
             };
         };

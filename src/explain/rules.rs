@@ -48,6 +48,8 @@ pub struct Rules {
     pub(super) issuers: Vec<IssuerOptions>,
     /// By which schemes the proxy listeners are reached.
     schemes: Vec<Scheme>,
+    /// Whose word counts at forward_auth listeners, where there are any.
+    pub(super) forward_auth: Option<Trust>,
 }
 
 /// Where the rules come from.
@@ -97,6 +99,7 @@ impl Rules {
             body_bytes: 0,
             issuers: Vec::new(),
             schemes: vec![Scheme::Https],
+            forward_auth: None,
         })
     }
 
@@ -112,6 +115,7 @@ impl Rules {
         let proxies = config.listeners.iter().filter(|listener| listener.door == Door::Proxy);
         let schemes =
             proxies.map(|listener| if listener.tls.is_some() { Scheme::Https } else { Scheme::Http }).collect();
+        let asked = config.listeners.iter().any(|listener| matches!(listener.door, Door::ForwardAuth(_)));
         let issuers = config.issuers.clone();
         Ok(Self {
             gate: gate(config.trust, config.routes, config.proof, nonces, config.issuers, clock)?,
@@ -120,15 +124,16 @@ impl Rules {
             body_bytes: config.body_bytes,
             issuers,
             schemes,
+            forward_auth: asked.then_some(config.forward_auth_trust),
         })
     }
 
-    /// By which scheme a request comes to the gate: that of its URL if a listener has it, else the first listener's.
+    /// By which scheme a request comes to the gate: that of its URL if a listener has it, else the first listener's. A
+    /// gate that is only asked by proxies hears from them how clients call: https, if nothing else is known.
     pub(super) fn scheme(&self, called: Option<Scheme>) -> Scheme {
-        match (self.source, called) {
-            (Source::Rfc, Some(called)) => called,
-            (Source::Config, Some(called)) if self.schemes.contains(&called) => called,
-            _ => self.schemes.first().copied().unwrap_or(Scheme::Http),
+        match (self.source, self.schemes.as_slice()) {
+            (Source::Rfc, _) | (Source::Config, []) => called.unwrap_or(Scheme::Https),
+            (Source::Config, [first, ..]) => called.filter(|called| self.schemes.contains(called)).unwrap_or(*first),
         }
     }
 }

@@ -3,16 +3,19 @@
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use http::Method;
+use ipnet::IpNet;
 use serde_json::{Map, Value, json};
 
 use crate::clock::Timestamp;
+use crate::forward_auth::Original;
 use crate::gate::{Facts, Refusal, Spend, Step, Witness};
 use crate::issuer::Issuers;
 use crate::jose::{Compact, StrictValue};
 use crate::policy::Route;
 use crate::proxy;
 use crate::secret::{AccessToken, TokenDigest};
-use crate::target::{Peer, Target};
+use crate::target::{Peer, Scheme, Target, Trust};
 use crate::token::{ClaimRules, TokenError, VerifiedToken};
 
 use super::Capture;
@@ -31,6 +34,8 @@ pub(super) struct Walk {
     /// Why the last of them failed.
     pub(super) refusal: Option<Refusal>,
     pub(super) target: Option<Target>,
+    /// Where a proxy asked: the method that it asked about.
+    pub(super) method: Option<Method>,
     pub(super) route: Option<Arc<Route>>,
     /// Who answers instead, where no check is made.
     pub(super) answered: Option<&'static str>,
@@ -49,7 +54,7 @@ pub(super) async fn walk(
         proof_key: (rules.source == Source::Rfc).then(|| reading.proof_key().unwrap_or_default()),
         skew: rules.gate.proof.clock_skew,
     };
-    let mut walk = Walk { steps: Vec::new(), refusal: None, target: None, route: None, answered: None };
+    let mut walk = Walk { steps: Vec::new(), refusal: None, target: None, method: None, route: None, answered: None };
     let ended = journey(rules, capture, peer, now, &onlooker, &mut walk).await;
     walk.refusal = ended.err();
     walk.steps = onlooker.steps.into_inner().unwrap_or_else(PoisonError::into_inner);
@@ -66,6 +71,9 @@ async fn journey(
     walk: &mut Walk,
 ) -> Result<(), Refusal> {
     let gate = &rules.gate;
+    if let Some(trust) = rules.forward_auth.as_ref().filter(|_| Original::is_told_by(&capture.headers)) {
+        return asked(rules, trust, capture, peer, now, onlooker, walk).await;
+    }
     let peer = Peer { ip: peer.unwrap_or(STRANGER), scheme: rules.scheme(capture.scheme), client_certificate: None };
     onlooker.reached(Step::Target);
     let target = &*walk.target.insert(Target::of(&capture.uri, &capture.headers, &peer, &gate.trust)?);
@@ -88,6 +96,34 @@ async fn journey(
     let methods = [capture.method.as_str()];
     let facts = Facts { methods: &methods, target, headers: &capture.headers, peer: &peer, spend: Spend::Check };
     gate.rehearse(route, &facts, now, onlooker).await
+}
+
+/// The way through `forward_auth`: what is captured is a proxy's question. Where nobody says who asked, it is taken for
+/// one that may.
+async fn asked(
+    rules: &Rules,
+    trust: &Trust,
+    capture: &Capture,
+    peer: Option<IpAddr>,
+    now: Timestamp,
+    onlooker: &Onlooker,
+    walk: &mut Walk,
+) -> Result<(), Refusal> {
+    onlooker.reached(Step::Target);
+    let trusted = trust.proxies.first().map_or(STRANGER, IpNet::addr);
+    let peer = Peer { ip: peer.unwrap_or(trusted), scheme: Scheme::Http, client_certificate: None };
+    if !trust.believes(&peer) {
+        return Err(Refusal::UntrustedPeer);
+    }
+    let head = (&capture.method, &capture.uri, &capture.headers);
+    let Original { method, target } = Original::told(head, &peer, trust)?;
+    let target = &*walk.target.insert(target);
+    onlooker.reached(Step::Route);
+    let route = &*walk.route.insert(Arc::clone(rules.gate.route(&method, target)?));
+    let method = walk.method.insert(method);
+    let methods = [method.as_str()];
+    let facts = Facts { methods: &methods, target, headers: &capture.headers, peer: &peer, spend: Spend::Check };
+    rules.gate.rehearse(route, &facts, now, onlooker).await
 }
 
 struct Onlooker {

@@ -234,6 +234,47 @@ async fn what_is_not_checked_is_said_and_report_mode_too() {
     }
 }
 
+/// What Traefik and its like ask: it is the original request that is judged.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_proxys_question_is_judged_by_the_request_that_it_asks_about() {
+    let world = World::with(|settings| {
+        settings["trusted_proxies"] = json!(["10.0.0.0/8"]);
+        settings["listen"] = json!([{"address": "127.0.0.1:0"}, {"address": "127.0.0.1:0", "mode": "forward_auth"}]);
+    })
+    .await;
+    let client = world.client().await.naming("https://api.example.com");
+    let proof = client.call("PUT", "/orders/1").prepare();
+    let asking = |uri: &str| {
+        let call = client.get("/auth").proofs(&[proof.value_of("dpop")]).header("host", "gate.internal");
+        let call = call.header("x-forwarded-method", "PUT").header("x-forwarded-proto", "https");
+        raw(&call.header("x-forwarded-host", "api.example.com").header("x-forwarded-uri", uri).prepare())
+    };
+    let config = world.gates.path("gate.yaml");
+    let arguments = |peer| ["--config", config.to_str().unwrap(), "--peer", peer];
+    let (code, said) = explain(&arguments("10.1.2.3"), &asking("/orders/1"));
+    assert_eq!(code, Some(0), "{said}");
+    assert!(said.starts_with("PUT https://api.example.com/orders/1, "), "{said}");
+    let (code, said) = explain(&arguments("10.1.2.3"), &asking("/orders/2"));
+    assert!(code == Some(1) && said.contains("htu_mismatch"), "{said}");
+    let (code, said) = explain(&arguments("192.0.2.7"), &asking("/orders/1"));
+    assert!(code == Some(1) && said.contains("untrusted_peer"), "{said}");
+    let (code, said) = explain(&arguments("192.0.2.7")[..2], &asking("/orders/1"));
+    assert!(code == Some(0) && said.contains("unknown   who asked"), "{said}");
+}
+
+/// Where bearer tokens are still taken, one without `cnf` needs no proof.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_bearer_token_passes_where_the_route_takes_them() {
+    let world = World::with(|settings| settings["routes"][0]["auth"] = json!("dpop_or_bearer")).await;
+    let client = world.stranger();
+    let request =
+        client.get("/orders/1").token(world.issuer.token(&client.key).without("cnf").compact()).bearer().prepare();
+    let config = world.gates.path("gate.yaml");
+    let (code, said) = explain(&["--config", config.to_str().unwrap()], &raw(&request));
+    assert!(code == Some(0) && said.contains("needs no proof on this route"), "{said}");
+    assert_eq!(lines(&said, "failed").len(), 0);
+}
+
 /// A capture is old when somebody asks.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_old_capture_is_judged_as_of_then() {

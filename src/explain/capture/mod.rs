@@ -107,6 +107,9 @@ impl Capture {
         if start.is_empty() {
             return Err(CaptureError::Empty);
         }
+        if let Some(sent) = raw::read_verbose(text) {
+            return sent;
+        }
         // What was copied with its prompt.
         let command = start.strip_prefix("$ ").unwrap_or(start).trim_start();
         let program = command.split(|c: char| c.is_whitespace()).next().unwrap_or_default();
@@ -129,12 +132,7 @@ impl Capture {
     ) -> Result<Self, CaptureError> {
         let method = Method::from_bytes(method.as_bytes()).map_err(|_| CaptureError::NotATarget)?;
         let (scheme, rest) = url.split_once("://").ok_or(CaptureError::NotATarget)?;
-        let scheme = match scheme.to_ascii_lowercase().as_str() {
-            // A WebSocket's handshake is a request over http or https (RFC 6455 section 3).
-            "https" | "wss" => Scheme::Https,
-            "http" | "ws" => Scheme::Http,
-            _ => return Err(CaptureError::NotATarget),
-        };
+        let scheme = Scheme::named(scheme).ok_or(CaptureError::NotATarget)?;
         let rest = rest.split('#').next().unwrap_or_default();
         let (authority, path) = rest.split_at(rest.find(['/', '?']).unwrap_or(rest.len()));
         // What stands before the @ is sent as credentials, not as part of the address.

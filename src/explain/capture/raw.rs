@@ -3,6 +3,8 @@
 use http::header::HOST;
 use http::{HeaderMap, Method, Uri};
 
+use crate::target::Scheme;
+
 use super::{Capture, CaptureError, Form, announced, header};
 
 /// A request line, split.
@@ -23,22 +25,25 @@ impl<'a> RequestLine<'a> {
     }
 }
 
-/// Reads either.
-pub(super) fn read(text: &str) -> Result<Capture, CaptureError> {
-    let numbered = || text.lines().enumerate().map(|(at, line)| (at + 1, line));
-    let sent: Vec<(usize, &str)> = numbered().filter_map(|(at, line)| Some((at, after_angle(line)?))).collect();
-    let requests = sent.iter().filter(|(_, line)| RequestLine::of(line).is_some()).count();
-    match requests {
-        0 => {
-            let lines = numbered().skip_while(|(_, line)| line.trim().is_empty());
-            head(lines, body_of(text).len(), Form::Raw)
-        }
-        1 => {
-            let lines = sent.into_iter().skip_while(|(_, line)| RequestLine::of(line).is_none());
-            head(lines, 0, Form::Verbose)
-        }
-        several => Err(CaptureError::Several(several)),
+/// What `curl -v` shows of a request; `None` where the text is none of its output. The command itself may stand above it.
+pub(super) fn read_verbose(text: &str) -> Option<Result<Capture, CaptureError>> {
+    let sent: Vec<(usize, &str)> = numbered(text).filter_map(|(at, line)| Some((at, after_angle(line)?))).collect();
+    let is_first = |line: &str| RequestLine::of(line).is_some();
+    match sent.iter().filter(|(_, line)| is_first(line)).count() {
+        0 => None,
+        1 => Some(head(sent.into_iter().skip_while(|(_, line)| !is_first(line)), 0, Form::Verbose)),
+        several => Some(Err(CaptureError::Several(several))),
     }
+}
+
+/// A request with its body, if any.
+pub(super) fn read(text: &str) -> Result<Capture, CaptureError> {
+    let lines = numbered(text).skip_while(|(_, line)| line.trim().is_empty());
+    head(lines, body_of(text).len(), Form::Raw)
+}
+
+fn numbered(text: &str) -> impl Iterator<Item = (usize, &str)> {
+    text.lines().enumerate().map(|(at, line)| (at + 1, line))
 }
 
 /// What `curl -v` sent in this line, if it tells of that.
@@ -82,5 +87,6 @@ fn head<'a>(
         headers.append(name, value);
     }
     let body_bytes = announced(&headers).unwrap_or(u64::try_from(body).unwrap_or(u64::MAX));
-    Ok(Capture { method, uri, scheme: None, headers, body_bytes, form })
+    let scheme = uri.scheme_str().and_then(Scheme::named);
+    Ok(Capture { method, uri, scheme, headers, body_bytes, form })
 }

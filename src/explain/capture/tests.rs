@@ -66,7 +66,8 @@ fn the_same_request_is_read_from_every_form() {
                    > authorization: DPoP t\n> dpop: p\n> content-length: 3\n> \n} [3 bytes data]\n< HTTP/2 401\n< dpop-nonce: n\n";
     let browser =
         "POST /orders?a=1 HTTP/2\n:authority: api.example.com\n:scheme: https\nauthorization: DPoP t\ndpop: p\n\nx=1";
-    for text in [raw, &lines, &format!("\n\n{lines}"), verbose, browser] {
+    let with_command = format!("$ curl -v -H \"DPoP: $PROOF\" $URL\n{verbose}");
+    for text in [&with_command, raw, &lines, &format!("\n\n{lines}"), verbose, browser] {
         let expected =
             ("POST".into(), None, "api.example.com".into(), "/orders?a=1".into(), vec!["DPoP t".into(), "p".into()]);
         assert_eq!(told(text), expected, "{text}");
@@ -123,6 +124,8 @@ fn a_curl_command_is_read_as_curl_reads_it() {
             "{text}"
         );
     }
+    let absolute = told("GET https://a.example/b HTTP/1.1\nHost: a.example\n");
+    assert_eq!((absolute.1, absolute.3.as_str()), (Some(Scheme::Https), "https://a.example/b"));
     let capture = Capture::read(b"curl -d a http://a.example/").unwrap();
     assert_eq!(capture.headers.get("content-type").unwrap(), "application/x-www-form-urlencoded");
     assert_eq!(Capture::read(b"curl -H 'Host: b' http://a.example/").unwrap().headers.get("host").unwrap(), "b");
