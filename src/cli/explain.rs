@@ -13,6 +13,7 @@ use time::format_description::well_known::Rfc3339;
 use crate::clock::{Clock, Timestamp};
 use crate::config;
 use crate::explain::{Capture, MAX_CAPTURE_BYTES, Rules, RulesError, addressee, explain};
+use crate::target::Scheme;
 
 use super::{check, input, output};
 
@@ -27,6 +28,9 @@ pub(super) struct Args {
     /// When the request was sent, since a proof grows old: 2026-01-02T03:04:05Z, or seconds since 1970
     #[arg(long, value_name = "TIME")]
     at: Option<String>,
+    /// By which scheme the client called, where the capture does not say: https or http
+    #[arg(long, value_name = "SCHEME", value_parser = scheme)]
+    scheme: Option<Scheme>,
     /// Who sent it to the gate: forwarding headers count if that is a trusted proxy
     #[arg(long, value_name = "IP", requires = "config")]
     peer: Option<IpAddr>,
@@ -78,8 +82,13 @@ fn prepare(args: &Args) -> Result<(Capture, Timestamp), String> {
         None => ("standard input".to_owned(), input::bounded(io::stdin().lock(), MAX_CAPTURE_BYTES)),
     };
     let bytes = bytes.map_err(|error| format!("{name}: {error}"))?;
-    let capture = Capture::read(&bytes).map_err(|error| format!("{name}: {error}"))?;
+    let mut capture = Capture::read(&bytes).map_err(|error| format!("{name}: {error}"))?;
+    capture.scheme = capture.scheme.or(args.scheme);
     Ok((capture, at))
+}
+
+fn scheme(text: &str) -> Result<Scheme, &'static str> {
+    Scheme::named(text).ok_or("expected http or https")
 }
 
 fn moment(text: &str) -> Option<Timestamp> {

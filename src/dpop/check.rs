@@ -1,6 +1,6 @@
 //! The checks by name and number.
 
-/// The checks of RFC 9449 section 4.3, in the order in which [`verify`](super::verify) makes them.
+/// The checks of RFC 9449 section 4.3, in the order in which [`verify`](super::verify()) makes them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Check {
     /// 1: "There is not more than one DPoP HTTP request header field."

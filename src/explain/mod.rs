@@ -73,7 +73,7 @@ impl Explanation<'_> {
         self.walk.refusal
     }
 
-    /// The method that was judged: a proxy's question is about another one than its own.
+    /// The method that was judged.
     fn method(&self) -> &Method {
         self.walk.method.as_ref().unwrap_or(&self.capture.method)
     }

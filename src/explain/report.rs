@@ -9,7 +9,6 @@ use crate::gate::Step;
 use crate::issuer::Source as TokenSource;
 use crate::metrics::Reason;
 use crate::policy::{Auth, Mode};
-use crate::token::Binding;
 
 use super::reading::{date, shown, span};
 use super::rules::{NonceKnowledge, Source};
@@ -53,7 +52,7 @@ impl Explanation<'_> {
                 writeln!(f, "judged by RFC 9449 alone, as a request to a token endpoint (section 5)")?;
             }
             (Source::Rfc, _) => {
-                writeln!(f, "judged by RFC 9449 alone, as a request to a protected resource (section 7)")?
+                writeln!(f, "judged by RFC 9449 alone, as a request to a protected resource (section 7)")?;
             }
             (Source::Config, Some(route)) => {
                 let auth = match route.auth {
@@ -121,7 +120,6 @@ impl Explanation<'_> {
             Step::Bound if by_rfc && self.reading.token.is_none() => {
                 "to which key: it is taken to be the proof's".to_owned()
             }
-            Step::Bound if self.is_bound_to_certificate() => "whether the client showed its certificate".to_owned(),
             Step::Unused => {
                 let beyond = Reason::ALL.iter().filter(|reason| {
                     !matches!(reason, Reason::UntrustedPeer) && cannot_show(**reason).is_some()
@@ -157,11 +155,6 @@ impl Explanation<'_> {
                 "whether the gate was started since: with a memory store it takes no nonce from before"
             }
         }.to_owned())
-    }
-
-    fn is_bound_to_certificate(&self) -> bool {
-        let cnf = self.reading.token.as_ref().and_then(|token| token.claims.get("cnf"));
-        matches!(Binding::of(cnf), Ok(Binding::Key { x5t_s256: Some(_), .. }))
     }
 
     /// Whether what is captured is a proxy's question at a forward_auth listener.

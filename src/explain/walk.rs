@@ -34,7 +34,7 @@ pub(super) struct Walk {
     /// Why the last of them failed.
     pub(super) refusal: Option<Refusal>,
     pub(super) target: Option<Target>,
-    /// Where a proxy asked: the method that it asked about.
+    /// The method that was judged: a proxy's question is about another one than its own.
     pub(super) method: Option<Method>,
     pub(super) route: Option<Arc<Route>>,
     /// Who answers instead, where no check is made.
@@ -61,7 +61,14 @@ pub(super) async fn walk(
     walk
 }
 
-/// The same way that a request takes through `proxy::handle`, as far as the decision.
+/// A request as a door takes it.
+struct Taken {
+    method: Method,
+    target: Target,
+    peer: Peer,
+}
+
+/// The same way that a request takes through `proxy::handle` or `forward_auth`, as far as the decision.
 async fn journey(
     rules: &Rules,
     capture: &Capture,
@@ -71,45 +78,43 @@ async fn journey(
     walk: &mut Walk,
 ) -> Result<(), Refusal> {
     let gate = &rules.gate;
-    if let Some(trust) = rules.forward_auth.as_ref().filter(|_| Original::is_told_by(&capture.headers)) {
-        return asked(rules, trust, capture, peer, now, onlooker, walk).await;
-    }
-    let peer = Peer { ip: peer.unwrap_or(STRANGER), scheme: rules.scheme(capture.scheme), client_certificate: None };
     onlooker.reached(Step::Target);
-    let target = &*walk.target.insert(Target::of(&capture.uri, &capture.headers, &peer, &gate.trust)?);
-    if rules.source == Source::Config {
-        if proxy::preflight(gate, &capture.method, &capture.headers, target).is_some() {
-            walk.answered = Some("a browser's preflight, which the gate answers by itself");
-            return Ok(());
-        }
-        if gate.well_known(&capture.method, target).is_some() {
-            walk.answered = Some("a document that the gate answers by itself");
-            return Ok(());
-        }
-        onlooker.reached(Step::Route);
+    let question = rules.forward_auth.as_ref().filter(|_| Original::is_told_by(&capture.headers));
+    let taken = match question {
+        Some(trust) => asked(trust, capture, peer)?,
+        None => called(rules, capture, peer)?,
+    };
+    let Taken { method, target, peer } = taken;
+    let (method, target) = (&*walk.method.insert(method), &*walk.target.insert(target));
+    let by_proxy = rules.source == Source::Config && question.is_none();
+    if by_proxy && proxy::preflight(gate, method, &capture.headers, target).is_some() {
+        walk.answered = Some("a browser's preflight, which the gate answers by itself");
+        return Ok(());
     }
-    let route = &*walk.route.insert(Arc::clone(gate.route(&capture.method, target)?));
-    if rules.source == Source::Config {
+    if by_proxy && gate.well_known(method, target).is_some() {
+        walk.answered = Some("a document that the gate answers by itself");
+        return Ok(());
+    }
+    onlooker.reached(Step::Route);
+    let route = &*walk.route.insert(Arc::clone(gate.route(method, target)?));
+    if by_proxy {
         onlooker.reached(Step::Size);
         proxy::within_limit(capture.body_bytes, rules.body_bytes)?;
     }
-    let methods = [capture.method.as_str()];
+    let methods = [method.as_str()];
     let facts = Facts { methods: &methods, target, headers: &capture.headers, peer: &peer, spend: Spend::Check };
     gate.rehearse(route, &facts, now, onlooker).await
 }
 
-/// The way through `forward_auth`: what is captured is a proxy's question. Where nobody says who asked, it is taken for
-/// one that may.
-async fn asked(
-    rules: &Rules,
-    trust: &Trust,
-    capture: &Capture,
-    peer: Option<IpAddr>,
-    now: Timestamp,
-    onlooker: &Onlooker,
-    walk: &mut Walk,
-) -> Result<(), Refusal> {
-    onlooker.reached(Step::Target);
+/// A client's request, at a proxy listener.
+fn called(rules: &Rules, capture: &Capture, peer: Option<IpAddr>) -> Result<Taken, Refusal> {
+    let peer = Peer { ip: peer.unwrap_or(STRANGER), scheme: rules.scheme(capture.scheme), client_certificate: None };
+    let target = Target::of(&capture.uri, &capture.headers, &peer, &rules.gate.trust)?;
+    Ok(Taken { method: capture.method.clone(), target, peer })
+}
+
+/// A proxy's question, at a forward_auth listener. Where nobody says who asked, it is taken for one that may.
+fn asked(trust: &Trust, capture: &Capture, peer: Option<IpAddr>) -> Result<Taken, Refusal> {
     let trusted = trust.proxies.first().map_or(STRANGER, IpNet::addr);
     let peer = Peer { ip: peer.unwrap_or(trusted), scheme: Scheme::Http, client_certificate: None };
     if !trust.believes(&peer) {
@@ -117,13 +122,7 @@ async fn asked(
     }
     let head = (&capture.method, &capture.uri, &capture.headers);
     let Original { method, target } = Original::told(head, &peer, trust)?;
-    let target = &*walk.target.insert(target);
-    onlooker.reached(Step::Route);
-    let route = &*walk.route.insert(Arc::clone(rules.gate.route(&method, target)?));
-    let method = walk.method.insert(method);
-    let methods = [method.as_str()];
-    let facts = Facts { methods: &methods, target, headers: &capture.headers, peer: &peer, spend: Spend::Check };
-    rules.gate.rehearse(route, &facts, now, onlooker).await
+    Ok(Taken { method, target, peer })
 }
 
 struct Onlooker {

@@ -10,81 +10,14 @@ use super::{Capture, CaptureError, Form, header, shell};
 /// Options with a value, by their short names. Whatever is not here is a flag.
 const SHORT_WITH_VALUE: &str = "AbcCdDeEFHhKmoPQrTtuUwXxyYz";
 /// The same by their long names.
-const LONG_WITH_VALUE: &[&str] = &[
-    "abstract-unix-socket",
-    "aws-sigv4",
-    "cacert",
-    "capath",
-    "cert",
-    "cert-type",
-    "ciphers",
-    "config",
-    "connect-timeout",
-    "connect-to",
-    "cookie",
-    "cookie-jar",
-    "crlfile",
-    "curves",
-    "data",
-    "data-ascii",
-    "data-binary",
-    "data-raw",
-    "data-urlencode",
-    "dns-servers",
-    "doh-url",
-    "dump-header",
-    "form",
-    "form-string",
-    "header",
-    "interface",
-    "json",
-    "keepalive-time",
-    "key",
-    "key-type",
-    "limit-rate",
-    "local-port",
-    "max-filesize",
-    "max-redirs",
-    "max-time",
-    "noproxy",
-    "oauth2-bearer",
-    "output",
-    "output-dir",
-    "parallel-max",
-    "pass",
-    "pinnedpubkey",
-    "proto",
-    "proxy",
-    "proxy-header",
-    "proxy-user",
-    "range",
-    "rate",
-    "referer",
-    "request",
-    "request-target",
-    "resolve",
-    "retry",
-    "retry-delay",
-    "retry-max-time",
-    "socks5",
-    "socks5-hostname",
-    "speed-limit",
-    "speed-time",
-    "stderr",
-    "time-cond",
-    "tls-max",
-    "tls13-ciphers",
-    "trace",
-    "trace-ascii",
-    "unix-socket",
-    "upload-file",
-    "url",
-    "url-query",
-    "user",
-    "user-agent",
-    "variable",
-    "write-out",
-];
+const LONG_WITH_VALUE: &str = "\
+    abstract-unix-socket aws-sigv4 cacert capath cert cert-type ciphers config connect-timeout connect-to \
+    cookie cookie-jar crlfile curves data data-ascii data-binary data-raw data-urlencode dns-servers doh-url \
+    dump-header form form-string header interface json keepalive-time key key-type limit-rate local-port \
+    max-filesize max-redirs max-time noproxy oauth2-bearer output output-dir parallel-max pass pinnedpubkey \
+    proto proxy proxy-header proxy-user range rate referer request request-target resolve retry retry-delay \
+    retry-max-time socks5 socks5-hostname speed-limit speed-time stderr time-cond tls-max tls13-ciphers trace \
+    trace-ascii unix-socket upload-file url url-query user user-agent variable write-out";
 
 /// What the command would send.
 #[derive(Default)]
@@ -109,10 +42,10 @@ pub(super) fn read(text: &str) -> Result<Capture, CaptureError> {
     while let Some(word) = words.next() {
         let mut value = || words.next().ok_or(CaptureError::NoUrl);
         match word.strip_prefix("--") {
-            Some(name) if LONG_WITH_VALUE.contains(&name) => command.take(name, value()?),
+            Some(name) if LONG_WITH_VALUE.split(' ').any(|known| known == name) => command.take(name, value()?),
             Some(name) => command.flag(name),
             None if word.len() > 1 && word.starts_with('-') => {
-                command.short(word.get(1..).unwrap_or_default(), value)?
+                command.short(word.get(1..).unwrap_or_default(), value)?;
             }
             None => command.urls.push(word),
         }

@@ -1,5 +1,5 @@
 //! What people paste, and what nobody can read.
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, clippy::panic)]
 
 use proptest::prelude::*;
 
