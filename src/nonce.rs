@@ -1,7 +1,8 @@
 //! Stateless nonces (RFC 9449 sections 8 and 9; design section 3).
 //!
-//! A nonce is its issue time and a truncated HMAC-SHA-256 over it. Any process with the secret can check one; nothing
-//! is stored, so a flood of challenges costs no memory, and any number of a client's requests may carry the same one.
+//! A nonce is its issue time, the process that issued it, and a truncated HMAC-SHA-256 over both. Any process with the
+//! secret can check one; nothing is stored, so a flood of challenges costs no memory, and any number of a client's
+//! requests may carry the same one.
 
 use std::time::Duration;
 
@@ -14,8 +15,12 @@ use thiserror::Error;
 use crate::clock::Timestamp;
 use crate::secret::Secret;
 
-/// 8 bytes of time, 16 of the HMAC.
-const NONCE_BYTES: usize = 24;
+/// Of these, the last [`MAC_BYTES`] authenticate the others.
+const NONCE_BYTES: usize = 32;
+const TIME_BYTES: usize = 8;
+/// Random at each start: no two processes are likely to share it.
+const PROCESS_BYTES: usize = 8;
+const MAC_BYTES: usize = NONCE_BYTES - TIME_BYTES - PROCESS_BYTES;
 /// A nonce from a replica whose clock is a little ahead is taken.
 const CLOCK_TOLERANCE: Duration = Duration::from_secs(2);
 
@@ -28,9 +33,16 @@ pub struct NonceOptions {
     pub secret: Secret,
     /// What is still taken, while secrets rotate.
     pub previous: Option<Secret>,
-    /// Nonces issued before this are refused: set where the replay store does not remember what came before the start.
-    pub not_before: Option<Timestamp>,
+    /// Who issues: random at each start, and kept for as long as the process runs.
+    pub process: ProcessTag,
+    /// Nonces that another process issued before this are refused: set where the replay store does not remember what
+    /// was spent before the start. What this process issued is after its start whatever the clock says.
+    pub others_not_before: Option<Timestamp>,
 }
+
+/// Tells a process from the one that ran before it with the same secret.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct ProcessTag(pub [u8; PROCESS_BYTES]);
 
 /// Issues and checks nonces.
 #[derive(Debug, Clone)]
@@ -64,10 +76,10 @@ impl Nonces {
 
     /// A fresh nonce.
     pub fn issue(&self, now: Timestamp) -> String {
-        let time = now.as_micros().to_be_bytes();
-        let mac = authenticate(&self.options.secret, &time).finalize().into_bytes();
+        let (time, process) = (now.as_micros().to_be_bytes(), self.options.process.0);
+        let mac = authenticate(&self.options.secret, &time, &process).finalize().into_bytes();
         let mut nonce = [0; NONCE_BYTES];
-        for (to, from) in nonce.iter_mut().zip(time.iter().chain(mac.iter())) {
+        for (to, from) in nonce.iter_mut().zip(time.iter().chain(&process).chain(&mac)) {
             *to = *from;
         }
         URL_SAFE_NO_PAD.encode(nonce)
@@ -77,14 +89,12 @@ impl Nonces {
     pub fn check(&self, nonce: &str, now: Timestamp) -> Result<Accepted, NonceError> {
         let mut bytes = [0; NONCE_BYTES];
         let length = URL_SAFE_NO_PAD.decode_slice(nonce, &mut bytes).map_err(|_| NonceError::Unknown)?;
-        let (Some((time, mac)), NONCE_BYTES) = (bytes.split_first_chunk::<8>(), length) else {
+        let Some((time, (process, mac))) = parts(&bytes).filter(|_| length == NONCE_BYTES) else {
             return Err(NonceError::Unknown);
         };
-        let current = authenticate(&self.options.secret, time).verify_truncated_left(mac).is_ok();
-        let previous = || {
-            let previous = self.options.previous.as_ref();
-            previous.is_some_and(|secret| authenticate(secret, time).verify_truncated_left(mac).is_ok())
-        };
+        let fits = |secret| authenticate(secret, time, process).verify_truncated_left(mac).is_ok();
+        let current = fits(&self.options.secret);
+        let previous = || self.options.previous.as_ref().is_some_and(fits);
         if !current && !previous() {
             return Err(NonceError::Unknown);
         }
@@ -95,18 +105,29 @@ impl Nonces {
             return Err(NonceError::Unknown);
         }
         let age = now.since(issued);
-        if age > self.options.lifetime || self.options.not_before.is_some_and(|start| issued < start) {
+        let anothers = ProcessTag(*process) != self.options.process;
+        let forgotten = anothers && self.options.others_not_before.is_some_and(|start| issued < start);
+        if age > self.options.lifetime || forgotten {
             return Err(NonceError::TooOld);
         }
         Ok(Accepted { renew: !current || age > self.options.lifetime / 2 })
     }
 }
 
-fn authenticate(secret: &Secret, time: &[u8; 8]) -> Hmac<Sha256> {
+type Parts<'a> = (&'a [u8; TIME_BYTES], (&'a [u8; PROCESS_BYTES], &'a [u8; MAC_BYTES]));
+
+fn parts(nonce: &[u8; NONCE_BYTES]) -> Option<Parts<'_>> {
+    let (time, rest) = nonce.split_first_chunk()?;
+    let (process, mac) = rest.split_first_chunk()?;
+    Some((time, (process, mac.try_into().ok()?)))
+}
+
+fn authenticate(secret: &Secret, time: &[u8; TIME_BYTES], process: &[u8; PROCESS_BYTES]) -> Hmac<Sha256> {
     // HMAC takes a key of any length (RFC 2104), so this cannot fail.
     #[allow(clippy::expect_used)]
     let mut mac = Hmac::<Sha256>::new_from_slice(secret.reveal()).expect("HMAC takes a key of any length");
     mac.update(time);
+    mac.update(process);
     mac
 }
 
@@ -122,7 +143,8 @@ mod tests {
             lifetime: Duration::from_secs(300),
             secret: Secret::new(vec![secret; 32]),
             previous: None,
-            not_before: None,
+            process: ProcessTag([7; 8]),
+            others_not_before: None,
         }
     }
 
@@ -165,11 +187,20 @@ mod tests {
     }
 
     #[test]
-    fn one_from_before_the_start_or_from_the_future_is_refused() {
+    fn one_of_another_process_from_before_the_start_is_refused_and_so_is_one_from_the_future() {
         let start = NOW + Duration::from_micros(1);
-        let restarted = Nonces::new(NonceOptions { not_before: Some(start), ..nonces(1) });
-        assert_eq!(restarted.check(&restarted.issue(NOW), start), Err(NonceError::TooOld));
-        assert!(restarted.check(&restarted.issue(start), start).is_ok());
+        let before = Nonces::new(NonceOptions { process: ProcessTag([8; 8]), ..nonces(1) });
+        let restarted = Nonces::new(NonceOptions { others_not_before: Some(start), ..nonces(1) });
+        assert_eq!(restarted.check(&before.issue(NOW), start), Err(NonceError::TooOld));
+        assert!(restarted.check(&before.issue(start), start).is_ok(), "another replica's");
         assert_eq!(restarted.check(&restarted.issue(NOW + Duration::from_secs(30)), NOW), Err(NonceError::Unknown));
+    }
+
+    /// Started while the clock was ahead: once it is right, what is issued seems to be from before the start.
+    #[test]
+    fn a_clock_that_is_put_right_after_the_start_shuts_nobody_out() {
+        let start = NOW + Duration::from_secs(120);
+        let nonces = Nonces::new(NonceOptions { others_not_before: Some(start), ..nonces(1) });
+        assert!(nonces.check(&nonces.issue(NOW), NOW).is_ok());
     }
 }

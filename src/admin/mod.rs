@@ -13,7 +13,6 @@ use http::{HeaderValue, Method, Request, Response, StatusCode};
 use crate::clock::Timestamp;
 use crate::issuer::IssuerStatus;
 use crate::metrics::Metrics;
-use crate::proxy::upstream::EndpointStatus;
 
 /// Of the Prometheus text format.
 const METRICS_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
@@ -46,6 +45,17 @@ pub struct Status {
     pub upstreams: Vec<(Arc<str>, Vec<EndpointStatus>)>,
     /// The issuers.
     pub issuers: Vec<IssuerStatus>,
+}
+
+/// One address of an upstream.
+#[derive(Debug, Clone)]
+pub struct EndpointStatus {
+    /// Its URL.
+    pub url: String,
+    /// Whether requests are sent there.
+    pub healthy: bool,
+    /// Requests in flight.
+    pub in_flight: usize,
 }
 
 /// Whether traffic should come.

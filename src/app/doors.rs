@@ -11,9 +11,10 @@ use http_body_util::{BodyExt as _, Full};
 use hyper::body::Incoming;
 use tokio::task::JoinSet;
 
-use crate::admin::{Admin, Readiness, RouteStatus, Status};
+use crate::admin::{Admin, EndpointStatus, Readiness, RouteStatus, Status};
 use crate::forward_auth::ForwardAuth;
 use crate::policy::{Auth, Mode, PathMatch, Route, RouteMatch};
+use crate::proxy::upstream::{self, Upstream};
 use crate::proxy::{self, Proxy};
 use crate::server::{Bounds, Door, Handler, Limits, ListenAddress, Listener, ListenerOptions, Service, Socket};
 use crate::target::Peer;
@@ -253,7 +254,7 @@ fn status(shared: &Shared) -> Status {
         Readiness::NoKeys
     };
     let mut upstreams: Vec<_> =
-        live.upstreams.iter().map(|(name, upstream)| (Arc::clone(name), upstream.status())).collect();
+        live.upstreams.iter().map(|(name, upstream)| (Arc::clone(name), endpoints(upstream))).collect();
     upstreams.sort_by(|(one, _), (other, _)| one.cmp(other));
     Status {
         now: shared.clock.now(),
@@ -263,6 +264,15 @@ fn status(shared: &Shared) -> Status {
         upstreams,
         issuers: live.gate.issuers.status(),
     }
+}
+
+fn endpoints(upstream: &Upstream) -> Vec<EndpointStatus> {
+    let status = |endpoint: upstream::EndpointStatus| EndpointStatus {
+        url: endpoint.url,
+        healthy: endpoint.healthy,
+        in_flight: endpoint.in_flight,
+    };
+    upstream.status().into_iter().map(status).collect()
 }
 
 fn route_status(route: &Route) -> RouteStatus {

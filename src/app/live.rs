@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::task::JoinSet;
 
@@ -10,7 +11,7 @@ use crate::config::{Config, IdentityConfig, NonceConfig, RouteConfig};
 use crate::gate::{AssertionOptions, Gate, IdentityOptions};
 use crate::issuer::{Bounds, Issuers};
 use crate::metrics::Metrics;
-use crate::nonce::{NonceOptions, Nonces};
+use crate::nonce::{NonceOptions, Nonces, ProcessTag};
 use crate::policy::{Route, Routes};
 use crate::proxy::upstream::Upstream;
 use crate::replay::{MemoryOptions, ReplayStore};
@@ -26,6 +27,7 @@ pub(super) struct Context<'a> {
     pub(super) metrics: &'a Arc<Metrics>,
     pub(super) started: Timestamp,
     pub(super) nonce_secret: &'a Secret,
+    pub(super) process: ProcessTag,
     pub(super) replay: &'a Arc<ReplayStore>,
     /// What issuers are reached with.
     pub(super) issuer_tls: &'a Arc<rustls::ClientConfig>,
@@ -70,8 +72,8 @@ pub(super) fn build(config: Config, context: &Context<'_>) -> Parts {
     let gate = Arc::new(Gate {
         trust: config.trust,
         routes: Routes::new(config.routes.into_iter().map(|options| route(options, metrics)).collect()),
+        nonces: config.nonce.map(|options| nonces(options, config.proof.clock_skew, context)),
         proof: config.proof,
-        nonces: config.nonce.map(|options| nonces(options, context)),
         replay: Arc::clone(context.replay),
         issuers,
         identity: identity(config.identity),
@@ -107,13 +109,15 @@ pub(super) fn memory_options(config: &Config, started: Timestamp) -> MemoryOptio
     }
 }
 
-fn nonces(options: NonceConfig, context: &Context<'_>) -> Nonces {
+fn nonces(options: NonceConfig, clock_skew: Duration, context: &Context<'_>) -> Nonces {
     Nonces::new(NonceOptions {
         lifetime: options.lifetime,
         secret: options.secret.unwrap_or_else(|| context.nonce_secret.clone()),
         previous: options.previous,
-        // The memory store knows nothing of what was spent before.
-        not_before: Some(context.started),
+        process: context.process,
+        // The memory store knows nothing of what was spent before. Nor may the clock have been right: whoever shares
+        // the secret was this process's predecessor or is its neighbour, and no nonce tells which.
+        others_not_before: Some(context.started + clock_skew),
     })
 }
 

@@ -19,6 +19,7 @@ use tracing::info;
 use crate::clock::{Clock, Timestamp};
 use crate::config::Config;
 use crate::metrics::Metrics;
+use crate::nonce::ProcessTag;
 use crate::replay::{MemoryStore, ReplayStore};
 use crate::secret::Secret;
 use crate::server::{Bounds, Limits, ListenAddress};
@@ -72,6 +73,7 @@ pub struct Running {
     shared: Arc<Shared>,
     replay: Arc<ReplayStore>,
     nonce_secret: Secret,
+    process: ProcessTag,
     doors: Doors,
     /// Key refresh and health checks of the current configuration.
     tasks: JoinSet<()>,
@@ -94,6 +96,8 @@ pub async fn start(config: Config, clock: Clock, metrics: Arc<Metrics>) -> Resul
     let mut secret = vec![0; NONCE_SECRET_BYTES];
     getrandom::fill(&mut secret).map_err(StartError::Random)?;
     let nonce_secret = Secret::new(secret);
+    let mut process = ProcessTag::default();
+    getrandom::fill(&mut process.0).map_err(StartError::Random)?;
     let options = live::memory_options(&config, started);
     let replay = Arc::new(ReplayStore::Memory(MemoryStore::new(options, metrics.replay_entries.clone())));
 
@@ -106,6 +110,7 @@ pub async fn start(config: Config, clock: Clock, metrics: Arc<Metrics>) -> Resul
         metrics: &metrics,
         started,
         nonce_secret: &nonce_secret,
+        process,
         replay: &replay,
         issuer_tls: &tls::issuer_config()?,
         old: None,
@@ -123,7 +128,7 @@ pub async fn start(config: Config, clock: Clock, metrics: Arc<Metrics>) -> Resul
     let mut doors = Doors::new(bounds(limits, &shared.metrics), admin_bounds(limits));
     let prepared = doors.prepare(&shared, &listeners, admin)?;
     doors.commit(prepared, limits.drain_timeout);
-    let running = Running { shared, replay, nonce_secret, doors, tasks: live::spawn(tasks) };
+    let running = Running { shared, replay, nonce_secret, process, doors, tasks: live::spawn(tasks) };
     running.announce();
     Ok(running)
 }
@@ -146,6 +151,7 @@ impl Running {
             metrics: &self.shared.metrics,
             started: self.shared.started,
             nonce_secret: &self.nonce_secret,
+            process: self.process,
             replay: &self.replay,
             issuer_tls: &issuer_tls,
             old: Some(&old.gate.issuers),

@@ -40,8 +40,8 @@ struct CommandLine {
 enum Command {
     /// Serve what a configuration file says
     ///
-    /// SIGTERM and SIGINT drain and exit 0, a second one ends at once. SIGHUP reads the file again; one with problems is
-    /// refused, and the old one keeps serving.
+    /// SIGTERM and SIGINT drain and exit 0, a second one ends at once. SIGHUP reads the file again; one with problems
+    /// is refused, and the old one keeps serving.
     #[command(after_help = "\
 Examples:
   dpop-gate run --config /etc/dpop-gate/gateway.yaml

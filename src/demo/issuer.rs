@@ -3,7 +3,8 @@
 //! Its key and its one client are made at start and gone at the end; it keeps no state and limits no rate. It stands
 //! behind the gate, whose `token_endpoint` route has checked proof and nonce and names the proof's key in
 //! `X-Auth-Jkt`; a token is bound to that key. Reached past the gate, it would bind a token to any key that a caller
-//! with the client's secret names: no use to a thief, but no proof of possession either, so it listens on loopback only.
+//! with the client's secret names: no use to a thief, but no proof of possession either, so it listens on loopback
+//! only.
 //!
 //! Metadata (RFC 8414), JWKS (RFC 7517), and `/token` for `client_credentials` (RFC 6749 section 4.4).
 

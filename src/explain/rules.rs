@@ -13,7 +13,7 @@ use crate::gate::{ForwardToken, Gate, IdentityOptions};
 use crate::issuer::{Bounds, IssuerOptions, Issuers};
 use crate::jose::Algorithm;
 use crate::metrics::Metrics;
-use crate::nonce::{NonceOptions, Nonces};
+use crate::nonce::{NonceOptions, Nonces, ProcessTag};
 use crate::policy::{Auth, Mode, PathMatch, Requirement, RouteMatch, Routes};
 use crate::replay::{MemoryOptions, MemoryStore, ReplayStore};
 use crate::secret::Secret;
@@ -145,8 +145,9 @@ fn nonces(options: NonceConfig) -> Result<Nonces, RulesError> {
         lifetime: options.lifetime,
         secret: options.secret.unwrap_or_else(|| Secret::new(stand_in)),
         previous: options.previous,
+        process: ProcessTag::default(),
         // When the gate was started, nobody knows here.
-        not_before: None,
+        others_not_before: None,
     }))
 }
 

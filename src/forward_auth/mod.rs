@@ -64,7 +64,7 @@ impl ForwardAuth {
                 (Outcome::Refused, Some(refusal.reason()), reply)
             }
         };
-        record.identifiers.answer(reply.headers_mut());
+        record.identifiers.answer_by_ourselves(reply.headers_mut());
         record.finish(outcome, reason, reply.status());
         reply
     }

@@ -99,8 +99,9 @@ impl Gate {
     ) -> Vec<String> {
         let named = format!("error=\"{error}\", error_description=\"{description}\"");
         let mut common = String::new();
-        if let (Refusal::InsufficientScope, Some(route)) = (refusal, route) {
-            let _ = write!(common, ", scope=\"{}\"", route.require.scopes.join(" "));
+        let unmet = matches!(refusal, Refusal::InsufficientScope | Refusal::ClaimMismatch);
+        if let Some(scopes) = route.map(|route| &route.require.scopes).filter(|scopes| unmet && !scopes.is_empty()) {
+            let _ = write!(common, ", scope=\"{}\"", scopes.join(" "));
         }
         if let Some(target) = target {
             let _ = write!(common, ", resource_metadata=\"{}\"", Self::resource_metadata_url(target));

@@ -60,7 +60,10 @@ impl Proxy {
         };
 
         let headers = response.headers_mut();
-        record.identifiers.answer(headers);
+        match outcome {
+            Outcome::Allowed | Outcome::Reported => record.identifiers.answer(headers),
+            Outcome::Refused | Outcome::Failed | Outcome::Answered => record.identifiers.answer_by_ourselves(headers),
+        }
         let cors = record.route.as_ref().and_then(|route| route.cors.as_ref());
         if let Some(cors) = cors.filter(|_| outcome != Outcome::Answered) {
             cors::write(headers, cors, record.allowed_origin.take());

@@ -23,7 +23,7 @@ use crate::dpop::ProofPolicy;
 use crate::gate::{ForwardToken, IdentityOptions};
 use crate::issuer::{Bounds, Issuers};
 use crate::jose::Algorithm;
-use crate::nonce::{NonceOptions, Nonces};
+use crate::nonce::{NonceOptions, Nonces, ProcessTag};
 use crate::policy::{Auth, Cors, Mode, PathMatch, Requirement, Route, RouteMatch, Routes};
 use crate::replay::{MemoryOptions, MemoryStore, ReplayStore};
 use crate::secret::Secret;
@@ -142,7 +142,8 @@ fn gate(metrics: &Arc<Metrics>) -> Gate {
             lifetime: Duration::from_secs(300),
             secret: Secret::new(vec![1; 32]),
             previous: None,
-            not_before: None,
+            process: ProcessTag([0; 8]),
+            others_not_before: None,
         })),
         replay: Arc::new(ReplayStore::Memory(MemoryStore::new(memory, metrics.replay_entries.clone()))),
         issuers: Arc::new(Issuers::new(Vec::new(), Bounds::default(), Clock::System, Arc::clone(metrics), tls, None)),

@@ -337,7 +337,9 @@ mod tests {
                     Err(ReplayError::Replayed) => {
                         prop_assert!(granted.iter().any(|(k, j, _)| (*k, *j) == (key, jti)));
                     }
-                    Err(ReplayError::KeyQuota(wait) | ReplayError::Full(wait)) => prop_assert!(wait >= Duration::from_secs(1)),
+                    Err(ReplayError::KeyQuota(wait) | ReplayError::Full(wait)) => {
+                        prop_assert!(wait >= Duration::from_secs(1));
+                    }
                     Err(ReplayError::BeforeFloor | ReplayError::Unavailable(_)) => {}
                 }
                 prop_assert!(store.len() <= capacity);

@@ -64,7 +64,8 @@ pub enum TargetError {
     /// Two sources of the original request, or members of a forwarding list, disagree.
     #[error("two sources of the original request disagree")]
     Conflicting,
-    /// The path could be read in two ways: `.` or `..` in any spelling, `//`, `\`, an encoded `/`, `\` or NUL, a bad escape.
+    /// The path could be read in two ways: `.` or `..` in any spelling, `//`, `\`, an encoded `/`, `\` or NUL, a bad
+    /// escape.
     #[error("the path is ambiguous")]
     AmbiguousPath,
     /// No authority, or one that is none.

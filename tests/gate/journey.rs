@@ -298,6 +298,20 @@ async fn migration_takes_unbound_tokens_as_bearer_and_bound_ones_with_proof() {
     assert_eq!(scoped.status, 200, "{scoped:?}");
 }
 
+/// A claim of that very name is the issuer's word about something; whose key it is, the proof says.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_jkt_that_goes_upstream_is_the_key_that_was_proved() {
+    let world = World::with(|settings| settings["routes"][0]["auth"] = json!("dpop_or_bearer")).await;
+    let client = world.client().await;
+    let token = || world.issuer.token(&client.key).claim("cnf.jkt", "the key of somebody else");
+    let answer = client.get("/orders/1").token(token().compact()).send().await;
+    assert_eq!(answer.status, 200, "{answer:?}");
+    assert_eq!(world.upstream.last().header("x-auth-jkt"), Some(client.key.thumbprint().as_str()));
+    let answer = client.get("/orders/1").token(token().without("cnf").compact()).bearer().send().await;
+    assert_eq!(answer.status, 200, "{answer:?}");
+    assert_eq!(world.upstream.last().header("x-auth-jkt"), None);
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn report_mode_lets_through_what_it_would_have_refused_and_says_so() {
     let world = World::with(|settings| settings["routes"][0]["mode"] = json!("report")).await;

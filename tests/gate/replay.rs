@@ -140,7 +140,9 @@ async fn pressure_makes_the_store_refuse_and_never_accept_twice() {
             client
         })
         .collect();
-    let connection = http2(TcpStream::connect(greeted.address()).await.unwrap()).await;
+    let stream = TcpStream::connect(greeted.address()).await.unwrap();
+    stream.set_nodelay(true).unwrap();
+    let connection = http2(stream).await;
     // The oldest first: as they come, the store forgets from the oldest on, so that most of them fit.
     let mut sent = Vec::new();
     let mut accepted = Vec::new();
