@@ -91,10 +91,10 @@ cannot be written; 28 no answer in time; 35 no TLS session; 52 no answer; 56 not
     Request(request::Args),
     /// Say why a captured request is refused
     ///
-    /// Reads a raw HTTP request, output of curl -v, a curl command line (such as browsers copy), or a HAR entry, and walks
-    /// the checks of RFC 9449 sections 4.3 and 7.1 in the gate's order: each passed, failed (with what was expected, what
-    /// was found, and the remedy), or not reached. Spends no jti, shows no credential. With --config, issuers are asked
-    /// for keys, or about an opaque token, as the gate would.
+    /// Reads a raw HTTP request, output of curl -v, a curl command line (such as browsers copy), or a HAR entry, and
+    /// walks the checks of RFC 9449 sections 4.3 and 7.1 in the gate's order: each passed, failed (with what was
+    /// expected, what was found, and the remedy), or not reached. Spends no jti, shows no credential. With --config,
+    /// issuers are asked for keys, or about an opaque token, as the gate would.
     #[command(after_help = "\
 Examples:
   dpop-gate explain request.txt

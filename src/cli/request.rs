@@ -8,11 +8,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, LOCATION, TRANSFER_ENCODING};
+use http::header::{ACCEPT, AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, LOCATION, TRANSFER_ENCODING, USER_AGENT};
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
 use http_body_util::BodyExt as _;
 
-use crate::client::{Answer, Call, Client, ClientError, Credentials, ExchangeError, Grant, Prover, Story, Url};
+use crate::client::{AGENT, Answer, Call, Client, ClientError, Credentials, ExchangeError, Grant, Prover, Story, Url};
 use crate::clock::Clock;
 use crate::gate::DPOP;
 use crate::jose::{Algorithm, PrivateKey};
@@ -243,6 +243,8 @@ fn body(data: &[String]) -> Result<Bytes, String> {
 
 fn headers(args: &Args, credentials: &Credentials) -> Result<HeaderMap, String> {
     let mut headers = HeaderMap::new();
+    headers.insert(ACCEPT, HeaderValue::from_static("*/*"));
+    headers.insert(USER_AGENT, AGENT);
     if !args.data.is_empty() {
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/x-www-form-urlencoded"));
     }
@@ -325,6 +327,9 @@ mod tests {
         let call = prepare(&args(&["http://a/", "-H", "X-A: 1", "-H", "x-a:2", "-H", "Authorization: Basic eA=="]))
             .unwrap()
             .call;
+        assert!(call.headers.contains_key(ACCEPT) && call.headers.contains_key(USER_AGENT));
+        let bare = prepare(&args(&["http://a/", "-H", "Accept:", "-H", "user-agent: x"])).unwrap().call.headers;
+        assert_eq!((bare.get(ACCEPT), bare.get(USER_AGENT).unwrap().as_bytes()), (None, &b"x"[..]));
         assert_eq!(call.headers.get_all("x-a").iter().collect::<Vec<_>>(), ["1", "2"]);
         assert_eq!(call.headers.get(AUTHORIZATION).unwrap(), "Basic eA==");
         for (line, named) in [

@@ -1,7 +1,7 @@
 //! The call itself: steps 1, 7 and 8 of the story, and what every request of this client has in common.
 
 use bytes::Bytes;
-use http::header::{ACCEPT, AUTHORIZATION, HOST, USER_AGENT};
+use http::header::{AUTHORIZATION, HOST};
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri};
 use http_body_util::{BodyExt as _, Either, Full, LengthLimitError, Limited};
 use hyper::body::Incoming;
@@ -12,6 +12,8 @@ use crate::secret::{AccessToken, shortened};
 use super::story::Story;
 use super::{Client, ClientError, ExchangeError, Grant, Statement, Url, exchange, nonces, token};
 
+/// What this client calls itself.
+pub const AGENT: HeaderValue = HeaderValue::from_static(concat!("dpop-gate/", env!("CARGO_PKG_VERSION")));
 /// Largest answer of a token endpoint, in bytes.
 const ANSWER_BYTES: usize = 256 * 1024;
 
@@ -139,8 +141,6 @@ impl Client {
         if let Ok(host) = HeaderValue::from_str(url.authority()) {
             own.entry(HOST).or_insert(host);
         }
-        own.entry(ACCEPT).or_insert(HeaderValue::from_static("*/*"));
-        own.entry(USER_AGENT).or_insert(HeaderValue::from_static(concat!("dpop-gate/", env!("CARGO_PKG_VERSION"))));
         if let Some(token) = token {
             insert(own, AUTHORIZATION, &format!("DPoP {}", token.reveal()));
         }

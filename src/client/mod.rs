@@ -18,7 +18,7 @@ use thiserror::Error;
 
 use crate::jose::PrivateKeyError;
 
-pub use call::{Answer, Call, Credentials};
+pub use call::{AGENT, Answer, Call, Credentials};
 pub use exchange::ExchangeError;
 pub use proof::{Proof, Prover, Statement, is_nonce};
 pub use story::Story;

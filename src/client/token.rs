@@ -1,7 +1,7 @@
 //! The token endpoint (RFC 6749 section 4.4 with RFC 9449 section 5): steps 2 to 6 of the story.
 
 use bytes::Bytes;
-use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE};
+use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, USER_AGENT};
 use http::{HeaderMap, HeaderValue, Method, Response, StatusCode};
 use serde_json::Value;
 
@@ -45,6 +45,7 @@ impl Grant {
         let mut headers = HeaderMap::new();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/x-www-form-urlencoded"));
         headers.insert(ACCEPT, HeaderValue::from_static("application/json"));
+        headers.insert(USER_AGENT, call::AGENT);
         if let Some(secret) = &self.client_secret {
             headers.insert(AUTHORIZATION, basic_authorization(&self.client_id, secret));
         }
@@ -130,7 +131,8 @@ fn granted(body: &[u8]) -> Result<Granted, ClientError> {
     }
     if !text("token_type").is_some_and(|kind| kind.eq_ignore_ascii_case("DPoP")) {
         return Err(ClientError::NoToken(
-            "has another token_type than DPoP: the token is not bound to the key; does this client have to use DPoP there?",
+            "has another token_type than DPoP: the token is not bound to the key; does this client have to use DPoP \
+             there?",
         ));
     }
     Ok(Granted {

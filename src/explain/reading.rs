@@ -1,5 +1,5 @@
-//! What proof and token say, read leniently and believed nothing: only for telling people what was found. The gate's own
-//! reading decides.
+//! What proof and token say, read leniently and believed nothing: only for telling people what was found. The gate's
+//! own reading decides.
 
 use std::time::Duration;
 

@@ -104,14 +104,19 @@ impl Explanation<'_> {
                 "who asked: it is taken for a trusted proxy (say --peer IP)".to_owned()
             }
             Step::Target if self.mentions_forwarding() && self.peer.is_none() && !by_rfc => {
-                "who sent this to the gate: its forwarding headers count if that is a trusted proxy (say --peer IP)".to_owned()
+                "who sent this to the gate: its forwarding headers count if that is a trusted proxy (say --peer \
+                 IP)"
+                .to_owned()
             }
             Step::Proof(Check::Nonce) => return self.unknown_nonce().into_iter().collect(),
             Step::Token if by_rfc && self.reading.token.is_none() => {
-                "whether the token is good, and what it is bound to: it is opaque, and only its issuer can tell".to_owned()
+                "whether the token is good, and what it is bound to: it is opaque, and only its issuer can \
+                 tell"
+                    .to_owned()
             }
             Step::Token if by_rfc => {
-                "whether signature, issuer and audience are right: say --config FILE; its times and cnf are taken at its word"
+                "whether signature, issuer and audience are right: say --config FILE; its times and cnf are taken at \
+                 its word"
                     .to_owned()
             }
             Step::Token if self.asks_issuers() && self.reading.token.is_none() => {
@@ -121,17 +126,23 @@ impl Explanation<'_> {
                 "to which key: it is taken to be the proof's".to_owned()
             }
             Step::Unused => {
-                let beyond = Reason::ALL.iter().filter(|reason| {
-                    !matches!(reason, Reason::UntrustedPeer) && cannot_show(**reason).is_some()
-                });
+                let beyond = Reason::ALL
+                    .iter()
+                    .filter(|reason| !matches!(reason, Reason::UntrustedPeer) && cannot_show(**reason).is_some());
                 let beyond: Vec<&str> = beyond.map(|reason| reason.as_str()).collect();
                 format!(
-                    "whether the jti was seen before, and what else the replay store would say ({}): none is opened, and \
-                     nothing is spent",
+                    "whether the jti was seen before, and what else the replay store would say ({}): none is opened, \
+                     and nothing is spent",
                     beyond.join(", ")
                 )
             }
-            Step::Target | Step::Route | Step::Size | Step::Credentials | Step::Proof(_) | Step::Token | Step::Bound
+            Step::Target
+            | Step::Route
+            | Step::Size
+            | Step::Credentials
+            | Step::Proof(_)
+            | Step::Token
+            | Step::Bound
             | Step::Granted => return Vec::new(),
         };
         vec![text]
@@ -144,8 +155,8 @@ impl Explanation<'_> {
             (NonceKnowledge::Theirs, false) => "whether that server demands a nonce; there is none here",
             (NonceKnowledge::Off, _) => return None,
             (NonceKnowledge::Random, _) if self.nonce_unjudged => {
-                "whether the gate gave this nonce, and when: without `dpop.nonce.secret_file` its secret is random at each \
-                 start, and no other process can tell"
+                "whether the gate gave this nonce, and when: without `dpop.nonce.secret_file` its secret is random at \
+                 each start, and no other process can tell"
             }
             (NonceKnowledge::Random, _) => return None,
             (NonceKnowledge::Secret, _) if self.walk.refusal.is_some_and(|refusal| {

@@ -167,7 +167,9 @@ proptest! {
         let mut headers = HeaderMap::new();
         headers.insert("host", HeaderValue::from_static("h"));
         let mut add = |name: &str, value: &str| {
-            if let (Ok(name), Ok(value)) = (http::HeaderName::from_bytes(name.as_bytes()), HeaderValue::from_bytes(value.as_bytes())) {
+            let (name, value) =
+                (http::HeaderName::from_bytes(name.as_bytes()), HeaderValue::from_bytes(value.as_bytes()));
+            if let (Ok(name), Ok(value)) = (name, value) {
                 headers.append(name, value);
             }
         };

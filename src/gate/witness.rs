@@ -90,8 +90,8 @@ impl Witness for Nobody {
 }
 
 impl Gate {
-    /// Decides as [`Gate::admit`] does on an enforced route, before a witness. What it answers lets nothing pass, and no
-    /// `jti` is spent.
+    /// Decides as [`Gate::admit`] does on an enforced route, before a witness. What it answers lets nothing pass, and
+    /// no `jti` is spent.
     pub async fn rehearse(
         &self,
         route: &Route,

@@ -33,8 +33,8 @@ impl Scheme {
         }
     }
 
-    /// The scheme of that name, in any case. `ws` and `wss` too: a WebSocket's handshake is a request over http or https
-    /// (RFC 6455 section 3).
+    /// The scheme of that name, in any case. `ws` and `wss` too: a WebSocket's handshake is a request over http or
+    /// https (RFC 6455 section 3).
     pub fn named(text: &str) -> Option<Self> {
         match text.to_ascii_lowercase().as_str() {
             "http" | "ws" => Some(Self::Http),

@@ -296,17 +296,8 @@ async fn an_old_capture_is_judged_as_of_then() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn request_calls_a_gate_over_tls_and_trusts_whom_it_is_told_to() {
     let authority = Authority::new();
-    let (certificate, key) = authority.issue("localhost");
-    let world = World::prepared(
-        |settings| settings["listen"][0]["tls"] = json!({"certificate": "tls.crt", "key": "tls.key"}),
-        |gates| {
-            gates.write("tls.crt", &certificate);
-            gates.write("tls.key", &key);
-            gates.write("ca.crt", &authority.certificate());
-            gates
-        },
-    )
-    .await;
+    let world = World::over_tls(&authority).await;
+    world.gates.write("ca.crt", &authority.certificate());
     let own = world.gates.path("client.jwk");
     let own = own.to_str().unwrap();
     let made = run(&["keygen", "--out", own]);

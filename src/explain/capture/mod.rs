@@ -7,6 +7,8 @@ mod shell;
 #[cfg(test)]
 mod tests;
 
+use std::borrow::Cow;
+
 use http::header::HOST;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri};
 use thiserror::Error;
@@ -69,7 +71,8 @@ pub enum CaptureError {
     NotText,
     /// The first line is none of a request.
     #[error(
-        "line {0}: not a request; expected `METHOD /path HTTP/1.1` and headers, output of curl -v, a curl command, or a HAR entry"
+        "line {0}: not a request; expected `METHOD /path HTTP/1.1` and headers, output of curl -v, a curl command, or \
+         a HAR entry"
     )]
     NotARequest(usize),
     /// A line that should be a header is none.
@@ -100,9 +103,9 @@ pub enum CaptureError {
 impl Capture {
     /// Reads one request.
     pub fn read(bytes: &[u8]) -> Result<Self, CaptureError> {
-        let text = std::str::from_utf8(bytes).map_err(|_| CaptureError::NotText)?;
+        let text = text(bytes)?;
         // A byte order mark is Windows' way to say UTF-8.
-        let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+        let text = text.strip_prefix('\u{feff}').unwrap_or(&text);
         let start = text.trim_start();
         if start.is_empty() {
             return Err(CaptureError::Empty);
@@ -144,6 +147,16 @@ impl Capture {
         }
         let body_bytes = announced(&headers).unwrap_or(body_bytes);
         Ok(Self { method, uri, scheme: Some(scheme), headers, body_bytes, form })
+    }
+}
+
+/// A head has to be text; a body may be anything.
+fn text(bytes: &[u8]) -> Result<Cow<'_, str>, CaptureError> {
+    let ended = |head: &[u8]| head.windows(2).any(|end| end == b"\n\n") || head.windows(3).any(|end| end == b"\n\r\n");
+    match std::str::from_utf8(bytes) {
+        Ok(text) => Ok(text.into()),
+        Err(error) if bytes.get(..error.valid_up_to()).is_some_and(ended) => Ok(String::from_utf8_lossy(bytes)),
+        Err(_) => Err(CaptureError::NotText),
     }
 }
 

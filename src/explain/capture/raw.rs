@@ -25,7 +25,8 @@ impl<'a> RequestLine<'a> {
     }
 }
 
-/// What `curl -v` shows of a request; `None` where the text is none of its output. The command itself may stand above it.
+/// What `curl -v` shows of a request; `None` where the text is none of its output. The command itself may stand above
+/// it.
 pub(super) fn read_verbose(text: &str) -> Option<Result<Capture, CaptureError>> {
     let sent: Vec<(usize, &str)> = numbered(text).filter_map(|(at, line)| Some((at, after_angle(line)?))).collect();
     let is_first = |line: &str| RequestLine::of(line).is_some();

@@ -1,5 +1,5 @@
-//! Words of a command line, as a POSIX shell splits them (XCU section 2.2), with bash's `$'...'`. Nothing is expanded: a
-//! variable cannot be known here.
+//! Words of a command line, as a POSIX shell splits them (XCU section 2.2), with bash's `$'...'`. Nothing is expanded:
+//! a variable cannot be known here.
 
 use std::iter::Peekable;
 use std::str::Chars;

@@ -21,7 +21,8 @@ impl Explanation<'_> {
             Reason::MissingProof => finding(
                 "one DPoP header with a proof",
                 "none",
-                "sign a proof for this request and send it as `DPoP: PROOF`; look whether a proxy on the way takes it off",
+                "sign a proof for this request and send it as `DPoP: PROOF`; look whether a proxy on the way takes it \
+                 off",
             ),
             Reason::MultipleProofs => finding(
                 "one DPoP header",
@@ -40,7 +41,8 @@ impl Explanation<'_> {
                 "sign with one of these, or allow it in `dpop.algorithms`; symmetric ones and `none` are never taken",
             ),
             Reason::InvalidJwk => finding(
-                "a public key in jwk that alg can be used with: EC P-256 or P-384, OKP Ed25519, RSA of 2048 to 4096 bits",
+                "a public key in jwk that alg can be used with: EC P-256 or P-384, OKP Ed25519, RSA of 2048 to 4096 \
+                 bits",
                 match self.reading.proof.as_ref().and_then(|proof| proof.header.get("jwk")) {
                     None => "no jwk".to_owned(),
                     Some(jwk) => format!("kty {}, crv {}", member(jwk.get("kty")), member(jwk.get("crv"))),
@@ -118,7 +120,8 @@ impl Explanation<'_> {
 
     fn remedy_of_htu(&self, said: &Url, seen: &Url) -> String {
         let believed = if self.mentions_forwarding() && !self.peer_is_believed() {
-            " (this request has forwarding headers, but its sender is no trusted proxy, or --peer does not say who it was)"
+            " (this request has forwarding headers, but its sender is no trusted proxy, or --peer does not say who it \
+             was)"
         } else {
             ""
         };
@@ -126,16 +129,16 @@ impl Explanation<'_> {
         let ((_, host, port), (_, seen_host, seen_port)) = (said.origin(), seen.origin());
         if said.is_https() != seen.is_https() {
             return format!(
-                "`htu` is {name}://..., and this gate takes itself to be reached at {seen_name}://...: if clients reach it at \
-                 {name}://, set `public_url` or let your proxy be a trusted one (`trusted_proxies`){believed}; else sign for \
-                 {seen_name}://"
+                "`htu` is {name}://..., and this gate takes itself to be reached at {seen_name}://...: if clients \
+                 reach it at {name}://, set `public_url` or let your proxy be a trusted one \
+                 (`trusted_proxies`){believed}; else sign for {seen_name}://"
             );
         }
         if (&host, port) != (&seen_host, seen_port) {
             return format!(
-                "`htu` names {}:{port}, and the gate takes itself to be {}:{seen_port}: set `public_url` to the address that \
-                 clients use, or let your proxy keep Host or be a trusted one{believed}; else sign for the address that is \
-                 called",
+                "`htu` names {}:{port}, and the gate takes itself to be {}:{seen_port}: set `public_url` to the \
+                 address that clients use, or let your proxy keep Host or be a trusted one{believed}; else sign for \
+                 the address that is called",
                 shown(&host),
                 shown(&seen_host)
             );
@@ -177,16 +180,16 @@ impl Explanation<'_> {
                 ),
                 format!("{}, {} old", date(made), span(self.now.since(made))),
                 format!(
-                    "sign each request anew, and set the client's clock. A request that was captured earlier is judged as \
-                     of then: {at}"
+                    "sign each request anew, and set the client's clock. A request that was captured earlier is \
+                     judged as of then: {at}"
                 ),
             ),
         }
     }
 
     pub(super) fn of_nonce(&self, reason: Reason) -> Finding {
-        let remedy = "take the nonce of the DPoP-Nonce header of this server's last answer, of a success too, and repeat the \
-                      request once after use_dpop_nonce; each server has its own nonces";
+        let remedy = "take the nonce of the DPoP-Nonce header of this server's last answer, of a success too, and \
+                      repeat the request once after use_dpop_nonce; each server has its own nonces";
         if reason == Reason::NonceMissing {
             return finding("a nonce that this gate gave", "no nonce", remedy);
         }

@@ -22,13 +22,14 @@ impl Explanation<'_> {
             Reason::AmbiguousPath => finding(
                 "a path that every server reads alike",
                 shown(self.capture.uri.path()),
-                "send no `.` or `..` segment, `//`, `\\`, nor an encoded slash, backslash or NUL; and no `;` where it would \
-                 choose another route",
+                "send no `.` or `..` segment, `//`, `\\`, nor an encoded slash, backslash or NUL; and no `;` where it \
+                 would choose another route",
             ),
             Reason::ConflictingSources => finding(
                 "one answer to the question which URI the client addressed",
                 format!("several: {}", self.sources()),
-                "let the proxy in front replace Forwarded and X-Forwarded-* instead of adding to them, and send one Host",
+                "let the proxy in front replace Forwarded and X-Forwarded-* instead of adding to them, and send one \
+                 Host",
             ),
             Reason::TooLarge => finding(
                 format!("a body of up to {} bytes", self.rules.body_bytes),

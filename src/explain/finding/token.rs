@@ -23,7 +23,8 @@ impl Explanation<'_> {
                     "another one; kid {}",
                     member(self.reading.token.as_ref().and_then(|token| token.header.get("kid")))
                 ),
-                "look whether the file names the right source of keys for this issuer, and whether the token came whole",
+                "look whether the file names the right source of keys for this issuer, and whether the token came \
+                 whole",
             ),
             Reason::TokenExpired => finding(
                 format!("exp after {moment}"),
@@ -62,8 +63,8 @@ impl Explanation<'_> {
                 "look whether the issuer's address is right and reachable; without keys no token can be judged",
             ),
             _ => finding(
-                "one access token of letters, digits and -._~+/, a JWT of an accepted algorithm and type, or an opaque one \
-                 of an issuer with `introspection`",
+                "one access token of letters, digits and -._~+/, a JWT of an accepted algorithm and type, or an \
+                 opaque one of an issuer with `introspection`",
                 match &self.reading.token {
                     Some(token) => {
                         format!("alg {}, typ {}", member(token.header.get("alg")), member(token.header.get("typ")))
@@ -88,8 +89,8 @@ impl Explanation<'_> {
         finding(
             "a token with cnf.jkt, under the DPoP scheme",
             format!("{}; cnf {}", self.reading.authorization(), self.reading.token_claim("cnf")),
-            "ask for the token with a proof at the token endpoint, so that it is bound (token_type DPoP); while clients \
-             migrate, `auth: dpop_or_bearer` takes tokens without cnf under Bearer",
+            "ask for the token with a proof at the token endpoint, so that it is bound (token_type DPoP); while \
+             clients migrate, `auth: dpop_or_bearer` takes tokens without cnf under Bearer",
         )
     }
 
