@@ -300,6 +300,24 @@ fn a_token_endpoint_can_be_called_by_hand() {
 }
 
 #[test]
+fn data_come_from_files_and_standard_input_and_the_head_is_shown_if_asked_for() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("data");
+    std::fs::write(&file, "a=1\r\n&b=2\n").unwrap();
+    let server = Server::start(|_, _| answer("201 Created", "x-own: yes\r\n", "made"));
+    let (url, file) = (server.url("/"), format!("@{}", file.display()));
+    let done = request_with(&["-i", "-d", &file, "-d", "c=3", "-d", "@-", &url], b"d=4\n", &[]);
+    assert_eq!(done.status.code(), Some(0), "{done:?}");
+    let said = stdout(&done);
+    assert!(said.starts_with("HTTP/1.1 201 Created\r\n") && said.contains("\r\nx-own: yes\r\n"), "{said}");
+    assert!(said.ends_with("\r\n\r\nmade"), "{said}");
+    // Line ends are left out, as curl does.
+    assert_eq!(server.seen()[0].body, "a=1&b=2&c=3&d=4");
+    let done = request_with(&["-d", "-", &url], b"e=5", &[]);
+    assert_eq!((done.status.code(), server.seen()[1].body.as_str()), (Some(0), "e=5"));
+}
+
+#[test]
 fn a_redirect_is_not_followed() {
     let elsewhere = Server::start(|_, _| answer("200 OK", "", "stolen"));
     let location = format!("location: {}?code={CANARY}\r\n", elsewhere.url("/"));
