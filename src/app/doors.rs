@@ -172,16 +172,12 @@ impl Doors {
 
     /// Drains the clients' listeners, and only then the operators'.
     pub(super) async fn drain(self, limit: Duration, admin_limit: Duration) {
-        let mut clients = JoinSet::new();
-        let mut operators = JoinSet::new();
-        for door in self.open {
-            match door.purpose.kind {
-                Kind::Client(_) => clients.spawn(door.listener.drain(limit)),
-                Kind::Admin => operators.spawn(door.listener.drain(admin_limit)),
-            };
+        let (operators, clients): (Vec<_>, Vec<_>) =
+            self.open.into_iter().partition(|door| matches!(door.purpose.kind, Kind::Admin));
+        for (doors, limit) in [(clients, limit), (operators, admin_limit)] {
+            let mut draining: JoinSet<()> = doors.into_iter().map(|door| door.listener.drain(limit)).collect();
+            while draining.join_next().await.is_some() {}
         }
-        while clients.join_next().await.is_some() {}
-        while operators.join_next().await.is_some() {}
     }
 }
 

@@ -85,7 +85,13 @@ pub(super) fn build(config: Config, context: &Context<'_>) -> Parts {
             trust: config.forward_auth_trust,
             unrouted: Arc::clone(&unrouted),
         },
-        proxy: proxy::Live { gate, upstreams, body_bytes: config.body_bytes, unrouted },
+        proxy: proxy::Live {
+            gate,
+            upstreams,
+            body_bytes: config.body_bytes,
+            body_pause: config.limits.idle_timeout,
+            unrouted,
+        },
         tasks,
     }
 }

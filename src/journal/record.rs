@@ -60,7 +60,7 @@ impl Record {
         trust: &Trust,
         unrouted: &Arc<RouteMetrics>,
     ) -> Self {
-        let line = tracing::enabled!(target: "access", Level::INFO).then(|| {
+        let line = tracing::enabled!(target: "dpop_gate::access", Level::INFO).then(|| {
             let believed = |ip: IpAddr| trust.believes(&Peer { ip, ..peer.clone() });
             let path = uri.path();
             Line {
@@ -111,7 +111,7 @@ impl Record {
         let claim = |name| token.and_then(|token| token.claim(name)).and_then(|value| value.as_str());
         let jkt = self.admission.as_ref().and_then(|admission| admission.jkt()).map(ToString::to_string);
         tracing::info!(
-            target: "access",
+            target: "dpop_gate::access",
             request_id = self.identifiers.request_id(),
             trace_id = self.identifiers.trace_id(),
             client_addr = %line.client,

@@ -16,7 +16,7 @@ use crate::metrics::{Outcome, Reason};
 use crate::policy::{Cors, Route};
 use crate::target::{Peer, Target, TargetError};
 
-use super::body::{self, BodyFault, BodyWatch};
+use super::body::{self, BodyFault, BodyLimits, BodyWatch};
 use super::cors::{self, Preflight};
 use super::headers::{self, Outbound};
 use super::upgrade::{ConnectError, Unasked, Upgrade};
@@ -35,6 +35,8 @@ enum Failure {
     Connect(ConnectError),
     /// Its body is malformed.
     BrokenBody,
+    /// Its body does not come.
+    StalledBody,
     /// The upstream failed.
     Upstream(UpstreamError),
 }
@@ -47,7 +49,8 @@ impl Proxy {
         let version = request.version();
         // From here on the body reads itself to its end wherever the journey stops.
         let (parts, incoming) = request.into_parts();
-        let (body, watch) = body::from_client(incoming, version, &parts.headers, live.body_bytes, &live.gate);
+        let limits = BodyLimits { bytes: live.body_bytes, pause: live.body_pause };
+        let (body, watch) = body::from_client(incoming, version, &parts.headers, limits, &live.gate);
         let request = Request::from_parts(parts, body);
 
         let ended = self.journey(&live, request, &watch, peer, &mut record).await;
@@ -139,6 +142,13 @@ impl Proxy {
             Failure::BrokenBody => {
                 error_reply(StatusCode::BAD_REQUEST, "invalid_request", &BodyFault::Broken.to_string())
             }
+            Failure::StalledBody => {
+                let mut reply =
+                    error_reply(StatusCode::REQUEST_TIMEOUT, "invalid_request", &BodyFault::Stalled.to_string());
+                // RFC 9110 section 15.5.9; what is left of the body is no request.
+                reply.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+                reply
+            }
             Failure::Upstream(error @ UpstreamError::Timeout) => {
                 error_reply(StatusCode::GATEWAY_TIMEOUT, "gateway_timeout", &error.to_string())
             }
@@ -219,7 +229,10 @@ async fn send(
     tokio::select! {
         biased;
         fault = watch.fault() => Err(fault.into()),
-        sent = upstream.send(request) => sent.map_err(|error| watch.seen().map_or(error.into(), Failure::from)),
+        sent = upstream.send(request) => {
+            watch.answered();
+            sent.map_err(|error| watch.seen().map_or(error.into(), Failure::from))
+        }
     }
 }
 
@@ -262,7 +275,7 @@ fn own(reply: Reply, method: &Method) -> Response<Body> {
 impl Failure {
     fn outcome(self) -> Outcome {
         match self {
-            Self::Refused(_) | Self::Connect(_) | Self::BrokenBody => Outcome::Refused,
+            Self::Refused(_) | Self::Connect(_) | Self::BrokenBody | Self::StalledBody => Outcome::Refused,
             Self::Upstream(_) => Outcome::Failed,
         }
     }
@@ -270,7 +283,7 @@ impl Failure {
     fn reason(self) -> Option<Reason> {
         match self {
             Self::Refused(refusal) => Some(refusal.reason()),
-            Self::Connect(_) | Self::BrokenBody => Some(Reason::MalformedRequest),
+            Self::Connect(_) | Self::BrokenBody | Self::StalledBody => Some(Reason::MalformedRequest),
             Self::Upstream(_) => None,
         }
     }
@@ -299,6 +312,7 @@ impl From<BodyFault> for Failure {
         match fault {
             BodyFault::TooLarge => Self::Refused(Refusal::BodyTooLarge),
             BodyFault::Broken => Self::BrokenBody,
+            BodyFault::Stalled => Self::StalledBody,
         }
     }
 }

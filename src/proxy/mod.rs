@@ -11,6 +11,7 @@ pub mod upstream;
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 
@@ -32,6 +33,8 @@ pub struct Live {
     pub upstreams: HashMap<Arc<str>, Arc<Upstream>>,
     /// Largest request body in bytes; 0 for no limit.
     pub body_bytes: u64,
+    /// How long a client may pause in the middle of one while nobody has answered.
+    pub body_pause: Duration,
     /// What counts requests without a route (label `none`).
     pub unrouted: Arc<RouteMetrics>,
 }

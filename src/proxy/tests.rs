@@ -70,6 +70,7 @@ async fn stage() -> Stage {
         gate: Arc::new(gate(&metrics)),
         upstreams: HashMap::from(upstreams),
         body_bytes: 100_000,
+        body_pause: Duration::from_secs(60),
         unrouted: metrics.route("none"),
     };
     let live = Arc::new(ArcSwap::from_pointee(live));
@@ -458,7 +459,7 @@ impl<S: tracing::Subscriber> tracing_subscriber::Layer<S> for Lines {
                 self.0.insert(field.name(), value.to_owned());
             }
         }
-        if event.metadata().target() == "access" {
+        if event.metadata().target() == "dpop_gate::access" {
             let mut fields = Fields(HashMap::new());
             event.record(&mut fields);
             self.0.lock().unwrap().push(fields.0);

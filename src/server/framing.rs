@@ -19,8 +19,9 @@ const KEPT_LINE_BYTES: usize = 128;
 const HTTP2_PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n";
 /// What a response begins with after which the connection is no longer HTTP.
 const SWITCHED: &[u8] = b"HTTP/1.1 101";
-/// No head, no chunk and no trailer ends like this; what hyper has of one by now ends here, and is malformed.
-const MALFORMED_END: &[u8] = b"\0\n\n";
+/// No head, no chunk and no trailer ends like this; what hyper has of one by now ends here, and is malformed: a head by
+/// its empty line behind a NUL, a chunk's size by its LF, a trailer by its CR without LF.
+const MALFORMED_END: &[u8] = b"\0\n\n\r\0";
 
 /// A connection whose bytes are looked at on their way to hyper.
 #[derive(Debug)]
@@ -34,6 +35,14 @@ pub(super) struct Framed<IO> {
 impl<IO> Framed<IO> {
     pub(super) fn new(io: IO) -> Self {
         Self { io, framing: Framing::default(), verdict: MALFORMED_END }
+    }
+
+    /// Whether the bytes to come belong to a request's body (RFC 9112 section 6), its chunks and trailers included.
+    pub(super) fn is_in_body(&self) -> bool {
+        match self.framing.state {
+            State::Length(_) | State::ChunkSize | State::Chunk(_) | State::ChunkEnd | State::Trailers => true,
+            State::Fresh | State::Start | State::Fields | State::Opaque | State::Refused => false,
+        }
     }
 
     fn owes_verdict(&self) -> bool {
@@ -98,12 +107,16 @@ struct Framing {
     kept: Vec<u8>,
     /// The last byte of what came of that line.
     last: u8,
+    /// More of that line came than is kept.
+    cut: bool,
 }
 
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 enum State {
-    /// In front of a request line, or at it.
+    /// At the first byte of the connection.
     #[default]
+    Fresh,
+    /// In front of a request line, or at it.
     Start,
     /// Among the header fields.
     Fields,
@@ -147,7 +160,9 @@ impl Framing {
                 }
                 State::Length(left) => self.skip(bytes.len(), left, State::Length, State::Start),
                 State::Chunk(left) => self.skip(bytes.len(), left, State::Chunk, State::ChunkEnd),
-                State::Start | State::Fields | State::ChunkSize | State::ChunkEnd | State::Trailers => self.line(bytes),
+                State::Fresh | State::Start | State::Fields | State::ChunkSize | State::ChunkEnd | State::Trailers => {
+                    self.line(bytes)
+                }
             };
             bytes = bytes.get_mut(taken..).unwrap_or_default();
         }
@@ -181,7 +196,9 @@ impl Framing {
             let ends_well = self.last == b'\r';
             let kept = std::mem::take(&mut self.kept);
             let line = kept.strip_suffix(b"\r").unwrap_or(&kept);
-            if ends_well { self.state.next(&mut self.head, line) } else { Err(Ambiguous) }
+            // Of a line that says how long a body is, all must have been seen.
+            let whole = !std::mem::take(&mut self.cut) || !self.state.is_measured_by(line);
+            if ends_well && whole { self.state.next(&mut self.head, line) } else { Err(Ambiguous) }
         };
         match verdict {
             Ok(next) => {
@@ -198,18 +215,30 @@ impl Framing {
     fn keep(&mut self, bytes: &[u8]) {
         let room = KEPT_LINE_BYTES.saturating_sub(self.kept.len());
         self.kept.extend(bytes.iter().take(room));
+        self.cut |= bytes.len() > room;
         self.last = bytes.last().copied().unwrap_or(self.last);
     }
 }
 
 impl State {
+    /// Whether this line says where a body ends.
+    fn is_measured_by(self, line: &[u8]) -> bool {
+        let names = [&b"content-length"[..], b"transfer-encoding"];
+        match self {
+            State::ChunkSize | State::ChunkEnd => true,
+            State::Fields => names.iter().any(|name| value_of(line, name).is_some()),
+            State::Fresh | State::Start | State::Trailers | State::Length(_) | State::Chunk(_) => false,
+            State::Opaque | State::Refused => false,
+        }
+    }
+
     /// What follows a whole line, given without its line end.
     fn next(self, head: &mut Head, line: &[u8]) -> Result<State, Ambiguous> {
         match self {
+            State::Fresh if line == HTTP2_PREFACE.trim_ascii_end() => Ok(State::Opaque),
             // RFC 9112 section 2.2: an empty line in front of the request line is ignored.
-            State::Start if line.is_empty() => Ok(State::Start),
-            State::Start if line == HTTP2_PREFACE.trim_ascii_end() => Ok(State::Opaque),
-            State::Start => {
+            State::Fresh | State::Start if line.is_empty() => Ok(State::Start),
+            State::Fresh | State::Start => {
                 *head = Head::default();
                 Ok(State::Fields)
             }
@@ -267,16 +296,17 @@ fn value_of<'a>(line: &'a [u8], name: &[u8]) -> Option<&'a [u8]> {
     found.eq_ignore_ascii_case(name).then(|| value.trim_ascii())
 }
 
-/// A length: digits and nothing else, in 64 bits.
+/// A length: digits and nothing else, in 64 bits, without a zero in front, which some read as octal.
 fn decimal(digits: &[u8]) -> Option<u64> {
-    let plain = !digits.is_empty() && digits.iter().all(u8::is_ascii_digit);
+    let plain = digits.iter().all(u8::is_ascii_digit) && (digits.first() != Some(&b'0') || digits.len() == 1);
     std::str::from_utf8(digits).ok().filter(|_| plain)?.parse().ok()
 }
 
 /// Section 7.1: hexadecimal digits, then perhaps an extension behind `;`.
 fn chunk_size(line: &[u8]) -> Result<u64, Ambiguous> {
     let digits = line.split(|byte| *byte == b';').next().unwrap_or_default();
-    let plain = !digits.is_empty() && digits.iter().all(u8::is_ascii_hexdigit);
+    // 64 bits have 16 digits.
+    let plain = (1..=16).contains(&digits.len()) && digits.iter().all(u8::is_ascii_hexdigit);
     let digits = std::str::from_utf8(digits).ok().filter(|_| plain).ok_or(Ambiguous)?;
     u64::from_str_radix(digits, 16).map_err(|_| Ambiguous)
 }
@@ -339,6 +369,11 @@ mod tests {
             ("a signed length", format!("{GET}Content-Length: +5\r\n\r\nhello")),
             ("a huge length", format!("{GET}Content-Length: 99999999999999999999\r\n\r\nhello")),
             ("an empty length", format!("{GET}Content-Length:\r\n\r\n")),
+            ("a length that could be octal", format!("{GET}Content-Length: 010\r\n\r\nhellohello")),
+            ("a length of many zeros", format!("{GET}Content-Length: {}5\r\n\r\nhello", "0".repeat(200))),
+            ("a preface behind a request", format!("{GET}\r\nPRI * HTTP/2.0\r\n\r\nSM\n")),
+            ("a long coding", format!("{GET}Transfer-Encoding: {}chunked\r\n\r\n", "x, ".repeat(60))),
+            ("a chunk size of many zeros", format!("{GET}Transfer-Encoding: chunked\r\n\r\n{}5\r\n", "0".repeat(200))),
             ("another coding", format!("{GET}Transfer-Encoding: xchunked\r\n\r\n")),
             ("two codings", format!("{GET}Transfer-Encoding: gzip, chunked\r\n\r\n")),
             ("a doubled coding", format!("{GET}Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n")),

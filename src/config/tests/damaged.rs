@@ -6,7 +6,8 @@ use super::*;
 
 fn in_file(text: &[u8], problem: &Problem) -> bool {
     let text = String::from_utf8_lossy(text);
-    let lines = text.split('\n').count();
+    // YAML 1.2 section 5.4: a CR alone breaks a line too.
+    let lines = text.replace("\r\n", "\n").split(['\n', '\r']).count();
     (1..=lines).contains(&problem.line) && problem.column >= 1 && problem.column <= text.chars().count() + 1
 }
 

@@ -85,6 +85,13 @@ fn structure() {
     refused(&[
         ("upstream:", "upstreem:", "12:5: routes[0].upstreem: unknown key `upstreem`; did you mean `upstream`?"),
         ("issuers:", "zzz: 1\nissuers:", "3:1: zzz: unknown key `zzz`; expected one of `admin`, `dpop`"),
+        // A name that looks like a path is no part of what it looks like.
+        (
+            "issuers:",
+            "dpop.nonce: {mode: off}\nissuers:",
+            "3:1: dpop.nonce: unknown key `dpop.nonce`; did you mean `dpop`?",
+        ),
+        ("routes:", "routes[0]: 1\nroutes:", "10:1: routes[0]: unknown key `routes[0]`; expected one of `admin`"),
         ("    upstream: orders\n", "    upstream: [orders]\n", "12:5: routes[0].upstream: a list; expected text"),
         (
             "    upstream: orders\n",
