@@ -2,6 +2,7 @@
 #![allow(clippy::needless_pass_by_value, reason = "every command takes its arguments over")]
 
 mod check;
+#[cfg(feature = "demo")]
 mod demo;
 mod explain;
 mod input;
@@ -103,11 +104,13 @@ Examples:
 
 Exit codes: 0 all checks passed, 1 one failed, 2 unreadable.")]
     Explain(explain::Args),
+    #[cfg(feature = "demo")]
     /// Run a whole small world on loopback: an authorization server, a legacy service, and the gate before it
     #[command(after_help = "\
 Examples:
   dpop-gate demo
-  dpop-gate demo --listen 127.0.0.1:9090")]
+  dpop-gate demo --listen 127.0.0.1:9090
+  dpop-gate demo --config-out gateway.yaml    its gate's configuration, to start from")]
     Demo(demo::Args),
 }
 
@@ -137,6 +140,7 @@ pub fn main() -> ExitCode {
         Command::Proof(args) => proof::run(args),
         Command::Request(args) => request::run(args),
         Command::Explain(args) => explain::run(args),
+        #[cfg(feature = "demo")]
         Command::Demo(args) => demo::run(args),
     }
 }
@@ -153,9 +157,10 @@ mod tests {
         line.build();
         line.clone().debug_assert();
         let names: Vec<&str> = line.get_subcommands().map(clap::Command::get_name).collect();
-        for expected in ["run", "check", "schema", "keygen", "proof", "request", "explain", "demo"] {
+        for expected in ["run", "check", "schema", "keygen", "proof", "request", "explain"] {
             assert!(names.contains(&expected), "{expected}");
         }
+        assert_eq!(names.contains(&"demo"), cfg!(feature = "demo"));
         for command in line.get_subcommands().filter(|command| command.get_name() != "help") {
             let examples = command.get_after_help().map(ToString::to_string).unwrap_or_default();
             let shown = format!("\n  dpop-gate {}", command.get_name());

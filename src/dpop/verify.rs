@@ -144,6 +144,13 @@ fn the_only_proof(headers: &HeaderMap) -> Result<&str, ProofError> {
     std::str::from_utf8(value.as_bytes()).map_err(|_| ProofError::Malformed)
 }
 
+/// The key that a request's one proof says to be signed with, **not verified**: for an operator who looks for a client
+/// whose requests are refused.
+pub fn claimed_key(headers: &HeaderMap) -> Option<Thumbprint> {
+    let proof = Proof::parse(the_only_proof(headers).ok()?, &Algorithm::ALL, |_| ()).ok()?;
+    Some(*proof.key.thumbprint())
+}
+
 /// Check 8: "The htm claim matches the HTTP method of the current request." Methods are case-sensitive (RFC 9110
 /// section 9.1).
 fn check_method(proof: &Proof<'_>, methods: &[&str]) -> Result<(), ProofError> {

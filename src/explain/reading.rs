@@ -100,6 +100,11 @@ impl Reading {
         self.proof.as_ref()?.text(name)
     }
 
+    /// A claim of the proof, of any type.
+    pub(super) fn proof_claim_text(&self, name: &str) -> String {
+        member(self.proof.as_ref().and_then(|proof| proof.claims.get(name)))
+    }
+
     /// A claim of the token.
     pub(super) fn token_claim(&self, name: &str) -> String {
         match &self.token {

@@ -17,6 +17,7 @@ use arc_swap::ArcSwap;
 
 use crate::clock::Clock;
 use crate::gate::Gate;
+use crate::journal::Recent;
 use crate::metrics::{Metrics, RouteMetrics};
 
 use upstream::Upstream;
@@ -37,6 +38,8 @@ pub struct Live {
     pub body_pause: Duration,
     /// What counts requests without a route (label `none`).
     pub unrouted: Arc<RouteMetrics>,
+    /// The latest refusals, for the status page.
+    pub recent: Arc<Recent>,
 }
 
 /// The proxy: the running configuration and the clock.

@@ -11,7 +11,8 @@ use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use dpop_gate::jose::Compact;
 use serde_json::{Value, json};
 
-use crate::demo::Demo;
+#[cfg(feature = "demo")]
+use crate::demo_process::Demo;
 
 const CANARY: &str = "canary-0123456789-canary-0123456789";
 
@@ -145,6 +146,7 @@ fn steps(output: &Output) -> Vec<u8> {
 }
 
 #[test]
+#[cfg(feature = "demo")]
 fn against_the_demo_the_eight_steps_are_told_and_no_credential() {
     let demo = Demo::start();
     let (gate, secret) = (demo.gate(), demo.client_secret());
@@ -178,6 +180,7 @@ fn against_the_demo_the_eight_steps_are_told_and_no_credential() {
 }
 
 #[test]
+#[cfg(feature = "demo")]
 fn without_v_nothing_but_the_body_is_said() {
     let demo = Demo::start();
     let (gate, folder) = (demo.gate(), tempfile::tempdir().unwrap());

@@ -162,6 +162,18 @@ impl Explanation<'_> {
         #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "`as` saturates; it is for people")]
         let made = Timestamp::from_secs(iat as u64);
         let at = format!("--at {}", made.as_secs());
+        // A proof needs no exp and no nbf; who puts them in is held to them.
+        let (end, beginning) = (self.reading.proof_claim_text("exp"), self.reading.proof_claim_text("nbf"));
+        if reason == Reason::IatExpired && self.now <= made + policy.lifetime {
+            return finding("exp, where a proof has one, ahead", format!("exp {end}"), "leave exp out of the proof");
+        }
+        if reason == Reason::IatInFuture && made <= self.now + policy.clock_skew {
+            return finding(
+                "nbf, where a proof has one, past",
+                format!("nbf {beginning}"),
+                "leave nbf out of the proof",
+            );
+        }
         match reason {
             Reason::IatInFuture => finding(
                 format!(
