@@ -131,7 +131,8 @@ fn nonces(options: NonceConfig, clock_skew: Duration, context: &Context<'_>) -> 
     })
 }
 
-fn route(options: RouteConfig, metrics: &Metrics) -> Route {
+/// A route as it runs, with its counters.
+pub fn route(options: RouteConfig, metrics: &Metrics) -> Route {
     Route {
         matches: options.matches,
         upstream: options.upstream.into(),

@@ -33,6 +33,7 @@ use crate::{forward_auth, proxy};
 use doors::Doors;
 use live::Parts;
 
+pub use live::route;
 pub use process::{RunError, run};
 
 /// Operators' connections, of which a flood of clients takes none.

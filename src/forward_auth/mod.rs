@@ -20,7 +20,7 @@ use crate::metrics::{Outcome, RouteMetrics};
 use crate::policy::Route;
 use crate::target::{Peer, Trust};
 
-use original::Original;
+pub use original::Original;
 
 /// One configuration, running.
 #[derive(Debug)]

@@ -23,6 +23,7 @@ use crate::metrics::{Metrics, RouteMetrics};
 use upstream::Upstream;
 
 pub use body::Body;
+pub use handle::{preflight, within_limit};
 
 /// One configuration, running: a request takes one `Arc` of it and keeps it to its end.
 #[derive(Debug)]

@@ -7,5 +7,7 @@ mod demo;
 mod demo_clients;
 #[cfg(feature = "demo")]
 mod demo_process;
+mod explain;
 mod keys_and_proofs;
 mod readme;
+mod request;

@@ -192,7 +192,7 @@ fn every_file_that_is_linked_exists_and_every_anchor_too() {
     let anchors: BTreeSet<String> = README
         .lines()
         .filter_map(|line| line.strip_prefix('#'))
-        .map(|line| line.trim_start_matches('#').trim().to_lowercase().replace(' ', "-").replace(['`', ','], ""))
+        .map(|line| line.trim_start_matches('#').trim().to_lowercase().replace(' ', "-").replace(['`', ',', '?'], ""))
         .collect();
     for link in README.split("](").skip(1).map(|rest| rest.split(')').next().unwrap()) {
         match link.strip_prefix('#') {
