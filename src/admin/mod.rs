@@ -14,6 +14,7 @@ use crate::clock::Timestamp;
 use crate::issuer::IssuerStatus;
 use crate::metrics::Metrics;
 use crate::proxy::upstream::EndpointStatus;
+use crate::replay::RedisStatus;
 
 /// Of the Prometheus text format.
 const METRICS_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
@@ -46,6 +47,17 @@ pub struct Status {
     pub upstreams: Vec<(Arc<str>, Vec<EndpointStatus>)>,
     /// The issuers.
     pub issuers: Vec<IssuerStatus>,
+    /// The memory of spent proofs.
+    pub replay: ReplayStatus,
+}
+
+/// How the memory of spent proofs is doing.
+#[derive(Debug, Clone)]
+pub struct ReplayStatus {
+    /// Proofs held in this process.
+    pub entries: usize,
+    /// The store that replicas share, if any.
+    pub shared: Option<RedisStatus>,
 }
 
 /// Whether traffic should come.
@@ -55,6 +67,8 @@ pub enum Readiness {
     Ready,
     /// An issuer has no keys yet: its tokens could not be verified.
     NoKeys,
+    /// The replay store has not been reached yet: no proof could be accepted.
+    NoStore,
     /// The gate is going away.
     Draining,
 }
@@ -114,6 +128,11 @@ fn ready(status: &Status) -> Response<Bytes> {
     match status.readiness {
         Readiness::Ready => reply(StatusCode::OK, TEXT_TYPE, "ok\n"),
         Readiness::Draining => refused("draining\n".into()),
+        Readiness::NoStore => {
+            let why = status.replay.shared.as_ref().and_then(|shared| shared.master.as_ref().err());
+            let why = why.map(ToString::to_string).unwrap_or_default();
+            refused(format!("the replay store has not been reached yet: {why}\n"))
+        }
         Readiness::NoKeys => {
             let waiting = status.issuers.iter().filter(|issuer| issuer.keys == Some(0));
             let names: Vec<&str> = waiting.map(|issuer| issuer.issuer.as_str()).collect();
@@ -138,6 +157,7 @@ fn reply(status: StatusCode, content_type: &'static str, body: impl Into<Bytes>)
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
+    use crate::replay::{LinkError, OnUnavailable};
 
     fn admin(readiness: Readiness) -> Admin {
         let status = Status {
@@ -163,6 +183,13 @@ mod tests {
                     refreshed: Some(Timestamp::from_secs(1_800_000_060)),
                 },
             ],
+            replay: ReplayStatus {
+                entries: 17,
+                shared: Some(RedisStatus {
+                    master: Err(LinkError::Evicts("allkeys-lru".into())),
+                    on_unavailable: OnUnavailable::Memory,
+                }),
+            },
         };
         Admin { metrics: Arc::new(Metrics::new().unwrap()), status: Arc::new(move || status.clone()) }
     }
@@ -199,6 +226,9 @@ mod tests {
     fn readiness_says_why_not() {
         let (status, body) = ask(&admin(Readiness::NoKeys), Method::GET, "/readyz");
         assert_eq!((status, body.as_str()), (503, "no keys yet: https://id.example.com\n"));
+        let (status, body) = ask(&admin(Readiness::NoStore), Method::GET, "/readyz");
+        assert_eq!(status, 503);
+        assert!(body.contains("not been reached yet: the server may evict keys"), "{body}");
         assert_eq!(ask(&admin(Readiness::Draining), Method::GET, "/readyz"), (503, "draining\n".into()));
         assert_eq!(ask(&admin(Readiness::Draining), Method::GET, "/livez").0, 200);
     }
@@ -217,7 +247,8 @@ mod tests {
         let response = admin(Readiness::NoKeys).handle(&request);
         assert!(response.headers()[CONTENT_SECURITY_POLICY].to_str().unwrap().starts_with("default-src 'none'"));
         let page = std::str::from_utf8(response.body()).unwrap();
-        for shown in ["&lt;orders&gt;", "http://127.0.0.1:9000", "not healthy", "https://two.example.com", "30 s ago"] {
+        for shown in ["&lt;orders&gt;", "http://127.0.0.1:9000", "not healthy", "https://two.example.com", "30 s ago", "allkeys-lru", "this process decides by itself"]
+        {
             assert!(page.contains(shown), "{shown} is missing in {page}");
         }
         for absent in ["<orders>", "<script", "src=", "href="] {

@@ -3,6 +3,8 @@
 use std::fmt::{self, Write as _};
 use std::time::Duration;
 
+use crate::replay::OnUnavailable;
+
 use super::{Readiness, Status};
 
 const STYLE: &str = "body{font:16px/1.5 system-ui,sans-serif;margin:2rem auto;max-width:60rem;padding:0 1rem;color:#1b1b1b;\
@@ -29,6 +31,7 @@ fn write(page: &mut String, status: &Status) -> fmt::Result {
         match status.readiness {
             Readiness::Ready => "Ready",
             Readiness::NoKeys => "<span class=\"bad\">Not ready: an issuer has no keys</span>",
+            Readiness::NoStore => "<span class=\"bad\">Not ready: the replay store has not been reached yet</span>",
             Readiness::Draining => "<span class=\"bad\">Draining</span>",
         },
         Span(status.now.since(status.started)),
@@ -36,6 +39,7 @@ fn write(page: &mut String, status: &Status) -> fmt::Result {
     routes(page, status)?;
     upstreams(page, status)?;
     issuers(page, status)?;
+    replay(page, status)?;
     page.write_str("</main></body></html>\n")
 }
 
@@ -89,6 +93,27 @@ fn issuers(page: &mut String, status: &Status) -> fmt::Result {
         page.write_str("</tr>\n")?;
     }
     page.write_str("</tbody></table>\n")
+}
+
+fn replay(page: &mut String, status: &Status) -> fmt::Result {
+    head(page, "Replay store", &["Store", "State", "Proofs in memory"])?;
+    let entries = status.replay.entries;
+    let Some(shared) = &status.replay.shared else {
+        return writeln!(page, "<tr><td>memory</td><td></td><td>{entries}</td></tr></tbody></table>");
+    };
+    page.write_str("<tr><td>redis</td><td>")?;
+    match (&shared.master, shared.on_unavailable) {
+        (Ok(address), _) => write!(page, "{}", Text(&address.to_string()))?,
+        (Err(why), on_unavailable) => {
+            let meanwhile = match on_unavailable {
+                OnUnavailable::Reject => "requests are refused",
+                OnUnavailable::Memory => "this process decides by itself",
+            };
+            let why = why.to_string();
+            write!(page, "<span class=\"bad\">not reachable: {}; {meanwhile}</span>", Text(&why))?;
+        }
+    }
+    writeln!(page, "</td><td>{entries}</td></tr></tbody></table>")
 }
 
 fn head(page: &mut String, caption: &str, columns: &[&str]) -> fmt::Result {

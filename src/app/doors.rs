@@ -11,10 +11,11 @@ use http_body_util::{BodyExt as _, Full};
 use hyper::body::Incoming;
 use tokio::task::JoinSet;
 
-use crate::admin::{Admin, Readiness, RouteStatus, Status};
+use crate::admin::{Admin, Readiness, ReplayStatus, RouteStatus, Status};
 use crate::forward_auth::ForwardAuth;
 use crate::policy::{Auth, Mode, PathMatch, Route, RouteMatch};
 use crate::proxy::{self, Proxy};
+use crate::replay::RedisStore;
 use crate::server::{Bounds, Door, Handler, Limits, ListenAddress, Listener, ListenerOptions, Service, Socket};
 use crate::target::Peer;
 use crate::tls::{Rotating, ServerTls};
@@ -247,10 +248,12 @@ fn status(shared: &Shared) -> Status {
     let live = shared.proxy.load();
     let readiness = if shared.draining.load(Ordering::Relaxed) {
         Readiness::Draining
-    } else if live.gate.issuers.ready() {
-        Readiness::Ready
-    } else {
+    } else if !live.gate.issuers.ready() {
         Readiness::NoKeys
+    } else if !live.gate.replay.is_ready() {
+        Readiness::NoStore
+    } else {
+        Readiness::Ready
     };
     let mut upstreams: Vec<_> =
         live.upstreams.iter().map(|(name, upstream)| (Arc::clone(name), upstream.status())).collect();
@@ -262,6 +265,10 @@ fn status(shared: &Shared) -> Status {
         routes: live.gate.routes.iter().map(|route| route_status(route)).collect(),
         upstreams,
         issuers: live.gate.issuers.status(),
+        replay: ReplayStatus {
+            entries: live.gate.replay.memory().len(),
+            shared: live.gate.replay.shared().map(RedisStore::status),
+        },
     }
 }
 

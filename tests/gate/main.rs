@@ -15,5 +15,6 @@ mod journey;
 mod operations;
 mod refusals;
 mod replay;
+mod shared_store;
 mod smuggling;
 mod streaming;
