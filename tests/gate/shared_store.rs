@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use super::harness::{Answer, Client, Gate, Gates, Issuer, Prepared, Redis, Upstream, settings, until};
+use super::harness::{Answer, Authority, Client, Gate, Gates, Issuer, Prepared, Redis, Upstream, settings, until};
 
 const ORIGIN: &str = "http://api.test";
 
@@ -124,7 +124,7 @@ async fn a_store_that_lost_its_data_refuses_what_it_cannot_know() {
             redis.cli(&[lose]);
         }
         let other = replicas.at(&client, 1);
-        let asked = || async { Some(other.send(&spent).await).filter(|answer| answer.status != 503) };
+        let asked = || async { Some(other.get("/orders/1").send().await).filter(|answer| answer.status != 503) };
         let answer = until("the store to be back", asked).await;
         assert_eq!(error_of(&answer), (401, "use_dpop_nonce".into()), "{lose}: {answer:?}");
         replicas.refused_everywhere(&client, &spent).await;
@@ -244,4 +244,139 @@ async fn a_server_that_may_evict_proofs_is_not_used() {
     until("the gate to say why it is not ready", asked).await;
     redis.cli(&["CONFIG", "SET", "maxmemory-policy", "noeviction"]);
     until("the gate to be ready", || async { (gate.admin("/readyz").await.status == 200).then_some(()) }).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn over_tls_with_a_password_from_a_file_and_over_a_unix_socket() {
+    let authority = Authority::new();
+    let (certificate, key) = authority.issue("localhost");
+    let mut redis = Redis::prepared(
+        &["--requirepass", "hunter2", "--unixsocket", "{folder}/redis.sock", "--tls-cert-file", "{folder}/tls.crt",
+          "--tls-key-file", "{folder}/tls.key", "--tls-ca-cert-file", "{folder}/ca.crt", "--tls-auth-clients", "no"],
+        &["-a", "hunter2"],
+    );
+    redis.write("tls.crt", &certificate);
+    redis.write("tls.key", &key);
+    redis.write("ca.crt", &authority.certificate());
+    let tls_port = redis.with_tls_port();
+    redis.run().await;
+
+    let (issuer, upstream) = (Issuer::start().await, Upstream::start().await);
+    let over_tls = json!({"url": format!("rediss://localhost:{tls_port}/1"), "password_file": "password", "timeout": "2s",
+                          "tls": {"ca": "ca.crt"}});
+    let socket = redis.path("redis.sock");
+    let over_unix = json!({"url": format!("redis+unix://:${{REDIS_PASSWORD}}@{}?db=1", socket.display()), "timeout": "2s"});
+    for redis_settings in [over_tls, over_unix] {
+        let mut settings = settings(&issuer, &upstream);
+        settings["dpop"]["nonce"]["secret_file"] = json!("nonce.key");
+        settings["dpop"]["replay"] = json!({"store": "redis", "redis": redis_settings});
+        let folder = Gates::new(&settings).environment("REDIS_PASSWORD", "hunter2");
+        folder.write("password", "hunter2\n");
+        folder.write("ca.crt", &authority.certificate());
+        let gate = folder.start().await;
+        let client = Client::of(&gate, &issuer).greeted().await;
+        let spent = client.get("/orders/1").prepare();
+        assert_eq!(client.send(&spent).await.status, 200);
+        assert_eq!(error_of(&client.send(&spent).await), (401, "invalid_dpop_proof".into()));
+        assert!(!gate.log().join("\n").contains("hunter2"), "a password in the log");
+    }
+    let proofs = format!("dpop-gate:jti:{}", "?".repeat(32));
+    assert_eq!(redis.cli(&["-n", "1", "KEYS", &proofs]).lines().count(), 2, "both gates used that database");
+}
+
+/// The replica is cut off, so that it misses a proof, and then takes over: what asynchronous replication loses.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_failover_loses_is_refused() {
+    let mut master = Redis::start().await;
+    let replica = Redis::replica_of(&master).await;
+    let sentinel = Redis::sentinel_of(&master).await;
+    let url = format!("redis+sentinel://127.0.0.1:{}/mymaster", sentinel.port());
+    let replicas = Replicas::start(&url).await;
+    let client = replicas.client().await;
+    let known = client.get("/orders/1").prepare();
+    assert_eq!(client.send(&known).await.status, 200);
+
+    replica.signal("STOP");
+    let lost = client.get("/orders/1").prepare();
+    assert_eq!(client.send(&lost).await.status, 200);
+    master.kill();
+    replica.signal("CONT");
+    until("the sentinel to make the replica master", || async {
+        replica.cli(&["INFO", "replication"]).contains("role:master").then_some(())
+    })
+    .await;
+    assert!(replica.proofs("dpop-gate:jti:") < 2, "the replica had everything: the test tests nothing");
+    for request in [&known, &lost] {
+        replicas.refused_everywhere(&client, request).await;
+    }
+    replicas.served_again(&client).await;
+    for request in [&known, &lost] {
+        replicas.refused_everywhere(&client, request).await;
+    }
+    assert!(replica.proofs("dpop-gate:jti:") > 0, "the new master is in use");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_cluster_keeps_all_proofs_in_one_slot_and_a_moved_slot_is_followed() {
+    let options = ["--cluster-enabled", "yes", "--cluster-config-file", "nodes.conf"];
+    let (one, two) = (Redis::with(&options).await, Redis::with(&options).await);
+    let (addresses, port) = ([&one, &two].map(|node| format!("127.0.0.1:{}", node.port())), one.port().to_string());
+    let slot: u16 = one.cli(&["CLUSTER", "KEYSLOT", "{dpop-gate:jti:}"]).parse().unwrap();
+    one.cli(&["CLUSTER", "ADDSLOTSRANGE", "0", &slot.to_string()]);
+    two.cli(&["CLUSTER", "ADDSLOTSRANGE", &(slot + 1).to_string(), "16383"]);
+    two.cli(&["CONFIG", "SET", "cluster-announce-ip", "127.0.0.1"]);
+    one.cli(&["CLUSTER", "SET-CONFIG-EPOCH", "1"]);
+    two.cli(&["CLUSTER", "SET-CONFIG-EPOCH", "2"]);
+    two.cli(&["CLUSTER", "MEET", "127.0.0.1", &port]);
+    for node in [&one, &two] {
+        let formed = || async { node.cli(&["CLUSTER", "INFO"]).contains("cluster_state:ok").then_some(()) };
+        until("the cluster to form", formed).await;
+    }
+    // The node that does not own the slot is asked first.
+    let replicas = Replicas::start(&format!("redis+cluster://{},{}", addresses[1], addresses[0])).await;
+    let client = replicas.client().await;
+    let spent = client.get("/orders/1").prepare();
+    assert_eq!(client.send(&spent).await.status, 200);
+    replicas.refused_everywhere(&client, &spent).await;
+    assert_eq!(one.proofs("{dpop-gate:jti:}"), 1);
+
+    // As an operator moves a slot by force: its keys stay behind.
+    let owner = two.cli(&["CLUSTER", "MYID"]);
+    one.cli(&["FLUSHALL"]);
+    for node in [&two, &one] {
+        node.cli(&["CLUSTER", "SETSLOT", &slot.to_string(), "NODE", &owner]);
+    }
+    replicas.refused_everywhere(&client, &spent).await;
+    replicas.served_again(&client).await;
+    replicas.refused_everywhere(&client, &spent).await;
+    assert!(two.proofs("{dpop-gate:jti:}") > 0, "the new owner is in use");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_reload_takes_another_store_and_forgets_nothing() {
+    let (redis, other) = (Redis::start().await, Redis::start().await);
+    let replicas = Replicas::start(&redis.url()).await;
+    let client = replicas.client().await;
+    let gate = &replicas.gates[0];
+    let mut reloads = 0;
+    let mut spent = Vec::new();
+    let to = |store: &str, url: String| json!({"store": store, "redis": {"url": url, "timeout": "2s"}});
+    for replay in [to("redis", redis.url()), to("redis", other.url()), json!({}), to("redis", redis.url())] {
+        let request = client.get("/orders/1").prepare();
+        assert_eq!(client.send(&request).await.status, 200);
+        spent.push(request);
+        let mut settings = settings(&replicas.issuer, &replicas.upstream);
+        settings["public_url"] = json!(ORIGIN);
+        settings["dpop"]["nonce"]["secret_file"] = json!("nonce.key");
+        settings["dpop"]["replay"] = replay.clone();
+        replicas.folder.configure(&settings);
+        gate.signal("HUP");
+        reloads += 1;
+        until("the reload", || async { (gate.log_of("reloaded").len() == reloads).then_some(()) }).await;
+        for request in &spent {
+            assert_ne!(client.send(request).await.status, 200, "a proof from before the reload: {replay}");
+        }
+        let answer = client.get("/orders/1").send().await;
+        assert_eq!(answer.status, 200, "and the next one passes at once: {replay} {answer:?}");
+    }
 }

@@ -52,13 +52,39 @@ impl Redis {
         replica
     }
 
+    /// A sentinel that watches that master and decides alone, and soon.
+    pub async fn sentinel_of(master: &Redis) -> Self {
+        let mut sentinel = Self::prepared(&["{folder}/sentinel.conf", "--sentinel"], &[]);
+        let (port, watched) = (sentinel.port, master.port);
+        sentinel.write("sentinel.conf", &format!(
+            "port {port}\nbind 127.0.0.1\nsentinel monitor mymaster 127.0.0.1 {watched} 1\n\
+             sentinel down-after-milliseconds mymaster 1000\nsentinel failover-timeout mymaster 5000\n"
+        ));
+        sentinel.run().await;
+        until("the sentinel to know the replica", || async {
+            sentinel.cli(&["SENTINEL", "REPLICAS", "mymaster"]).contains("runid").then_some(())
+        })
+        .await;
+        sentinel
+    }
+
+    /// Gives it a port for TLS too, and says which.
+    pub fn with_tls_port(&mut self) -> u16 {
+        let port = free_port();
+        self.arguments.extend(["--tls-port".to_owned(), port.to_string()]);
+        port
+    }
+
     /// Starts (again), on the same port, and waits until it answers.
     pub async fn run(&mut self) {
         let port = self.port.to_string();
-        let child = Command::new("redis-server")
-            .args(["--port", &port, "--bind", "127.0.0.1", "--save", "", "--daemonize", "no", "--repl-diskless-sync-delay",
-                "0", "--dir"])
-            .arg(self.folder.path())
+        let mut command = Command::new("redis-server");
+        // A sentinel reads a file of its own, and takes nothing else.
+        if !self.arguments.iter().any(|argument| argument == "--sentinel") {
+            command.args(["--port", &port, "--bind", "127.0.0.1", "--save", "", "--repl-diskless-sync-delay", "0", "--dir"]);
+            command.arg(self.folder.path());
+        }
+        let child = command
             .args(&self.arguments)
             .stdin(Stdio::null())
             .stdout(Stdio::null())
