@@ -32,17 +32,26 @@ impl Checker<'_> {
         let timeout = self.span("dpop.replay.redis.timeout", &redis.timeout, "1ms", "10s");
         self.key_prefix(&redis.key_prefix);
         let place = self.place(redis);
-        let tls = place.as_ref().and_then(|place| self.redis_tls(place, redis.tls.as_ref()));
         let on_unavailable = match replay.on_unavailable {
             raw::OnUnavailable::Reject => OnUnavailable::Reject,
             raw::OnUnavailable::Memory => OnUnavailable::Memory,
         };
         if replay.store == raw::Store::Memory {
-            self.unused_redis(on_unavailable);
+            if on_unavailable == OnUnavailable::Memory {
+                let message = "not used: `store` is `memory`; expected `store: redis`, or no `on_unavailable`";
+                self.warn("dpop.replay.on_unavailable", message);
+            }
             return None;
         }
+        let place = place?;
+        let tls = self.redis_tls(&place, redis.tls.as_ref());
+        if on_unavailable == OnUnavailable::Memory {
+            let message = "memory: while the store cannot be reached, a proof passes once at each replica; expected \
+                           `reject`, or that risk";
+            self.warn("dpop.replay.on_unavailable", message);
+        }
         Some(RedisOptions {
-            place: place?,
+            place,
             tls,
             key_prefix: redis.key_prefix.clone(),
             timeout,
@@ -50,18 +59,6 @@ impl Checker<'_> {
             proof_lifetime: proof.lifetime,
             clock_skew: proof.clock_skew,
         })
-    }
-
-    /// Whoever writes of a store that nobody asks thinks that somebody does.
-    fn unused_redis(&mut self, on_unavailable: OnUnavailable) {
-        if self.report.is_written("dpop.replay.redis.url") {
-            let message = "not used: `store` is `memory`; expected `store: redis`, or no `url`";
-            self.warn("dpop.replay.redis.url", message);
-        }
-        if on_unavailable == OnUnavailable::Memory {
-            let message = "not used: `store` is `memory`; expected `store: redis`, or no `on_unavailable`";
-            self.warn("dpop.replay.on_unavailable", message);
-        }
     }
 
     fn key_prefix(&mut self, prefix: &str) {

@@ -14,7 +14,7 @@ mod tls;
 mod upstream;
 mod world;
 
-pub use client::{Answer, Call, Client, Prepared, exchange, exchange_on, http1, http2};
+pub use client::{Answer, Call, Client, Prepared, exchange, exchange_on, http1, http2, try_exchange};
 pub use gate::{Gate, Gates, run};
 pub use issuer::Issuer;
 pub use keys::{Jws, Key, now, random};

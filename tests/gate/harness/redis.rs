@@ -16,6 +16,8 @@ pub struct Redis {
     arguments: Vec<String>,
     /// What `redis-cli` needs beside the port.
     access: Vec<String>,
+    /// Of the process to come.
+    pub environment: Vec<(&'static str, String)>,
     child: Option<Child>,
 }
 
@@ -38,7 +40,7 @@ impl Redis {
         let at = folder.path().to_str().unwrap().to_owned();
         let own = |options: &[&str]| options.iter().map(|option| option.replace("{folder}", &at)).collect();
         let (arguments, access) = (own(options), own(access));
-        Self { port: free_port(), arguments, access, child: None, folder }
+        Self { port: free_port(), arguments, access, environment: Vec::new(), child: None, folder }
     }
 
     /// A replica of that one.
@@ -86,6 +88,7 @@ impl Redis {
         }
         let child = command
             .args(&self.arguments)
+            .envs(self.environment.iter().map(|(name, value)| (name, value)))
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .spawn()

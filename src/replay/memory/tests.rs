@@ -1,0 +1,153 @@
+//! The memory store by its rules.
+#![allow(clippy::unwrap_used)]
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::jose::Thumbprint;
+
+const START: u64 = 1_800_000_000;
+const LIFETIME: u64 = 60;
+
+fn store(capacity: usize, floor: Option<u64>) -> MemoryStore {
+    let options = MemoryOptions { capacity, proof_lifetime: Duration::from_secs(LIFETIME), floor };
+    MemoryStore::new(options, IntGauge::new("entries", "entries").unwrap())
+}
+
+fn proof(key: u8, jti: u32, iat: u64) -> ProofId {
+    ProofId::new(&Thumbprint::from_bytes([key; 32]), &jti.to_string(), iat, None)
+}
+
+fn at(second: u64) -> Timestamp {
+    Timestamp::from_secs(second)
+}
+
+#[test]
+fn a_proof_is_granted_once_and_another_keys_jti_is_its_own() {
+    let store = store(100, None);
+    assert_eq!(store.claim(&proof(1, 1, START), at(START)), Ok(()));
+    assert_eq!(store.claim(&proof(1, 1, START), at(START)), Err(ReplayError::Replayed));
+    assert_eq!(store.claim(&proof(2, 1, START), at(START)), Ok(()));
+    assert_eq!(store.claim(&proof(1, 2, START), at(START)), Ok(()));
+    assert_eq!(store.claim(&proof(1, 2, START + 1), at(START)), Err(ReplayError::Replayed), "under another iat");
+    assert_eq!(store.len(), 3);
+}
+
+#[test]
+fn looking_spends_nothing() {
+    let store = store(100, None);
+    assert_eq!(store.check(&proof(1, 1, START), at(START)), Ok(()));
+    assert_eq!(store.claim(&proof(1, 1, START), at(START)), Ok(()));
+    assert_eq!(store.check(&proof(1, 1, START), at(START)), Err(ReplayError::Replayed));
+}
+
+#[test]
+fn it_is_remembered_to_the_last_second_in_which_it_would_be_accepted_and_then_forgotten() {
+    let store = store(100, None);
+    store.claim(&proof(1, 1, START), at(START)).unwrap();
+    assert_eq!(store.check(&proof(1, 1, START), at(START + LIFETIME)), Err(ReplayError::Replayed));
+    assert_eq!(store.len(), 1);
+    // Forgotten, and refused all the same: also when the clock is set back.
+    assert_eq!(store.check(&proof(1, 1, START), at(START + LIFETIME + 1)), Err(ReplayError::BeforeFloor));
+    assert_eq!(store.len(), 0);
+    assert_eq!(store.claim(&proof(1, 1, START), at(START)), Err(ReplayError::BeforeFloor));
+    assert_eq!(store.claim(&proof(1, 2, START + 1), at(START + 1)), Ok(()));
+}
+
+#[test]
+fn what_is_dated_before_the_start_is_refused() {
+    let store = store(100, Some(START));
+    assert_eq!(store.claim(&proof(1, 1, START), at(START)), Err(ReplayError::BeforeFloor));
+    assert_eq!(store.claim(&proof(1, 1, START + 1), at(START)), Ok(()));
+}
+
+#[test]
+fn full_it_forgets_from_the_oldest_on_and_refuses_what_is_as_old() {
+    let store = store(20, None);
+    let now = at(START + 10);
+    for key in 0..20 {
+        store.claim(&proof(key, 0, START + u64::from(key) / 4), now).unwrap();
+    }
+    assert_eq!(store.claim(&proof(100, 0, START + 10), now), Ok(()));
+    assert_eq!(store.len(), 17, "the oldest second went whole");
+    assert_eq!(store.claim(&proof(0, 0, START), now), Err(ReplayError::BeforeFloor));
+    assert_eq!(store.claim(&proof(101, 0, START), now), Err(ReplayError::BeforeFloor));
+    assert_eq!(store.claim(&proof(4, 0, START + 1), now), Err(ReplayError::Replayed));
+}
+
+#[test]
+fn full_of_fresh_proofs_it_says_so_rather_than_shrink_the_window_under_two_seconds() {
+    let store = store(20, None);
+    for key in 0..20 {
+        store.claim(&proof(key, 0, START), at(START)).unwrap();
+    }
+    assert!(matches!(store.claim(&proof(100, 0, START), at(START)), Err(ReplayError::Full(_))));
+    assert!(matches!(store.claim(&proof(100, 0, START + 1), at(START + 1)), Err(ReplayError::Full(_))));
+    assert_eq!(store.claim(&proof(100, 0, START + 2), at(START + 2)), Ok(()));
+}
+
+#[test]
+fn full_it_refuses_first_who_holds_more_than_a_tenth() {
+    let store = store(20, None);
+    for jti in 0..3 {
+        store.claim(&proof(200, jti, START + 5), at(START + 5)).unwrap();
+    }
+    for key in 0..17 {
+        store.claim(&proof(key, 0, START), at(START + 5)).unwrap();
+    }
+    assert!(matches!(store.claim(&proof(200, 9, START + 5), at(START + 5)), Err(ReplayError::KeyQuota(_))));
+    assert_eq!(store.claim(&proof(201, 0, START + 5), at(START + 5)), Ok(()), "others are not pressed out");
+    assert_eq!(store.claim(&proof(200, 9, START + 5), at(START + 5)), Ok(()), "no longer full");
+}
+
+#[test]
+fn exactly_one_of_many_simultaneous_claims_is_granted() {
+    let store = Arc::new(store(100_000, None));
+    for jti in 0..50 {
+        let barrier = Arc::new(std::sync::Barrier::new(8));
+        let threads = (0..8).map(|_| {
+            let (store, barrier) = (Arc::clone(&store), Arc::clone(&barrier));
+            std::thread::spawn(move || {
+                barrier.wait();
+                store.claim(&proof(1, jti, START), at(START)).is_ok()
+            })
+        });
+        let threads: Vec<_> = threads.collect();
+        assert_eq!(threads.into_iter().filter_map(|thread| thread.join().ok()).filter(|won| *won).count(), 1);
+    }
+}
+
+proptest! {
+    /// Whatever the clock, the pressure and the order: nothing is granted twice, the count is right, and a grant
+    /// is refused only for a reason that holds.
+    #[test]
+    fn nothing_is_ever_granted_twice(
+        capacity in 1_usize..12,
+        steps in prop::collection::vec((0_u8..6, 0_u32..4, -70_i64..16, -40_i64..40), 1..200),
+    ) {
+        let store = store(capacity, None);
+        let mut granted = HashSet::new();
+        let mut now = START;
+        for (key, jti, age, step) in steps {
+            now = now.saturating_add_signed(step);
+            let iat = now.saturating_add_signed(age);
+            let fresh = age >= -60;
+            let claim = proof(key, jti, iat);
+            match store.claim(&claim, at(now)) {
+                // The checklist refuses stale ones before the store is asked; a grant of one is no harm.
+                Ok(()) if fresh => prop_assert!(granted.insert((key, jti, iat)), "granted twice"),
+                Ok(()) => { granted.insert((key, jti, iat)); }
+                Err(ReplayError::Replayed) => {
+                    prop_assert!(granted.iter().any(|(k, j, _)| (*k, *j) == (key, jti)));
+                }
+                Err(ReplayError::KeyQuota(wait) | ReplayError::Full(wait)) => prop_assert!(wait >= Duration::from_secs(1)),
+                Err(ReplayError::BeforeFloor) => {}
+                Err(other) => prop_assert!(false, "{other}"),
+            }
+            prop_assert!(store.len() <= capacity);
+        }
+    }
+}
