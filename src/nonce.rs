@@ -215,6 +215,9 @@ mod tests {
         let restarted = Nonces::new(NonceOptions { not_before: Some(start), ..nonces(1) });
         assert_eq!(restarted.check(&restarted.issue(NOW, LIFE), start), Err(NonceError::TooOld));
         assert!(restarted.check(&restarted.issue(start, LIFE), start).is_ok());
-        assert_eq!(restarted.check(&restarted.issue(NOW + Duration::from_secs(30), LIFE), NOW), Err(NonceError::Unknown));
+        assert_eq!(
+            restarted.check(&restarted.issue(NOW + Duration::from_secs(30), LIFE), NOW),
+            Err(NonceError::Unknown)
+        );
     }
 }

@@ -247,8 +247,15 @@ mod tests {
         let response = admin(Readiness::NoKeys).handle(&request);
         assert!(response.headers()[CONTENT_SECURITY_POLICY].to_str().unwrap().starts_with("default-src 'none'"));
         let page = std::str::from_utf8(response.body()).unwrap();
-        for shown in ["&lt;orders&gt;", "http://127.0.0.1:9000", "not healthy", "https://two.example.com", "30 s ago", "allkeys-lru", "this process decides by itself"]
-        {
+        for shown in [
+            "&lt;orders&gt;",
+            "http://127.0.0.1:9000",
+            "not healthy",
+            "https://two.example.com",
+            "30 s ago",
+            "allkeys-lru",
+            "this process decides by itself",
+        ] {
             assert!(page.contains(shown), "{shown} is missing in {page}");
         }
         for absent in ["<orders>", "<script", "src=", "href="] {

@@ -141,10 +141,8 @@ pub(super) fn replay_store(
         (Some(redis), Some((old, Some(shared)))) if *shared.options() == redis => return Arc::clone(old),
         (None, None | Some((_, Some(_)))) => ReplayStore::Memory(Arc::clone(memory)),
         (Some(redis), _) => {
-            let counters = RedisMetrics {
-                errors: metrics.replay_store_errors("redis"),
-                up: metrics.replay_store_up("redis"),
-            };
+            let counters =
+                RedisMetrics { errors: metrics.replay_store_errors("redis"), up: metrics.replay_store_up("redis") };
             ReplayStore::Redis(RedisStore::start(redis, clock.clone(), Arc::clone(memory), counters))
         }
     };

@@ -217,7 +217,8 @@ impl Gate {
         // A client that lacks only a nonce learns one here, so that it is ready when the route is enforced.
         let wants_nonce = matches!(
             refusal,
-            Refusal::Proof(ProofError::NonceMissing | ProofError::NonceInvalid) | Refusal::Replay(ReplayError::OtherLife)
+            Refusal::Proof(ProofError::NonceMissing | ProofError::NonceInvalid)
+                | Refusal::Replay(ReplayError::OtherLife)
         );
         let nonce = if wants_nonce { self.fresh_nonce(now) } else { None };
         Admission { caller: Caller::Anyone, reported: Some(refusal), nonce }

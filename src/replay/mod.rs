@@ -14,7 +14,8 @@ use crate::jose::Thumbprint;
 use crate::nonce::{Accepted, Life};
 
 pub use self::redis::{
-    Address, Credentials, LinkError, OnUnavailable, Place, RedisMetrics, RedisOptions, RedisStatus, RedisStore, Topology,
+    Address, Credentials, LinkError, OnUnavailable, Place, RedisMetrics, RedisOptions, RedisStatus, RedisStore,
+    Topology,
 };
 pub use memory::{MemoryOptions, MemoryStore};
 

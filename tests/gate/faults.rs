@@ -262,7 +262,11 @@ impl Scene {
             let address = self.addresses.lock().unwrap()[gate];
             let answer = try_exchange(address, request.request()).await;
             let status = answer.as_ref().map_or(0, |answer| answer.status);
-            tokio::spawn(Arc::clone(&self).attack(request, (status == 200).then_some(gate).into_iter().collect(), measure));
+            tokio::spawn(Arc::clone(&self).attack(
+                request,
+                (status == 200).then_some(gate).into_iter().collect(),
+                measure,
+            ));
             if let Some(nonce) = answer.as_ref().and_then(|answer| answer.header("dpop-nonce")) {
                 client.remember(nonce);
             }

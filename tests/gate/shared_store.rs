@@ -128,7 +128,11 @@ async fn a_store_that_lost_its_data_refuses_what_it_cannot_know() {
         let answer = until("the store to be back", asked).await;
         assert_eq!(error_of(&answer), (401, "use_dpop_nonce".into()), "{lose}: {answer:?}");
         replicas.refused_everywhere(&client, &spent).await;
-        assert_eq!(replicas.at(&client, 1).get("/orders/1").send().await.status, 200, "one round trip, and it is served");
+        assert_eq!(
+            replicas.at(&client, 1).get("/orders/1").send().await.status,
+            200,
+            "one round trip, and it is served"
+        );
         replicas.served_again(&client).await;
     }
 }
@@ -163,7 +167,11 @@ async fn without_the_store_requests_are_refused_in_time_and_served_when_it_is_ba
     assert_eq!(client.send(&spent).await.status, 200);
 
     for fault in ["STOP", "kill"] {
-        if fault == "kill" { redis.kill() } else { redis.signal(fault) }
+        if fault == "kill" {
+            redis.kill()
+        } else {
+            redis.signal(fault)
+        }
         let start = Instant::now();
         let answer = client.get("/orders/1").send().await;
         assert_eq!(error_of(&answer), (503, "temporarily_unavailable".into()), "{answer:?}");
@@ -176,7 +184,11 @@ async fn without_the_store_requests_are_refused_in_time_and_served_when_it_is_ba
         assert_eq!(gate.metric("dpop_gate_replay_store_up", &[("store", "redis")]).await, 0.0);
         assert_eq!(gate.admin("/readyz").await.status, 200, "all replicas have lost it alike");
         assert!(gate.admin("/").await.text().contains("not reachable"));
-        if fault == "kill" { redis.run().await } else { redis.signal("CONT") }
+        if fault == "kill" {
+            redis.run().await
+        } else {
+            redis.signal("CONT")
+        }
         replicas.served_again(&client).await;
         replicas.refused_everywhere(&client, &spent).await;
     }
@@ -251,8 +263,20 @@ async fn over_tls_with_a_password_from_a_file_and_over_a_unix_socket() {
     let authority = Authority::new();
     let (certificate, key) = authority.issue("localhost");
     let mut redis = Redis::prepared(
-        &["--requirepass", "hunter2", "--unixsocket", "{folder}/redis.sock", "--tls-cert-file", "{folder}/tls.crt",
-          "--tls-key-file", "{folder}/tls.key", "--tls-ca-cert-file", "{folder}/ca.crt", "--tls-auth-clients", "no"],
+        &[
+            "--requirepass",
+            "hunter2",
+            "--unixsocket",
+            "{folder}/redis.sock",
+            "--tls-cert-file",
+            "{folder}/tls.crt",
+            "--tls-key-file",
+            "{folder}/tls.key",
+            "--tls-ca-cert-file",
+            "{folder}/ca.crt",
+            "--tls-auth-clients",
+            "no",
+        ],
         &["-a", "hunter2"],
     );
     redis.write("tls.crt", &certificate);
@@ -265,7 +289,8 @@ async fn over_tls_with_a_password_from_a_file_and_over_a_unix_socket() {
     let over_tls = json!({"url": format!("rediss://localhost:{tls_port}/1"), "password_file": "password", "timeout": "2s",
                           "tls": {"ca": "ca.crt"}});
     let socket = redis.path("redis.sock");
-    let over_unix = json!({"url": format!("redis+unix://:${{REDIS_PASSWORD}}@{}?db=1", socket.display()), "timeout": "2s"});
+    let over_unix =
+        json!({"url": format!("redis+unix://:${{REDIS_PASSWORD}}@{}?db=1", socket.display()), "timeout": "2s"});
     for redis_settings in [over_tls, over_unix] {
         let mut settings = settings(&issuer, &upstream);
         settings["dpop"]["nonce"]["secret_file"] = json!("nonce.key");

@@ -11,6 +11,7 @@ mod shard;
 #[cfg(test)]
 mod tests;
 
+use std::collections::HashMap;
 use std::collections::hash_map::RandomState;
 use std::hash::BuildHasher as _;
 use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
@@ -23,7 +24,7 @@ use crate::clock::Timestamp;
 
 use super::{ProofId, ReplayError};
 
-use shard::{Entry, Shard};
+use shard::{Entry, Look, Shard};
 
 /// Under pressure the window in which proofs are taken never shrinks below this.
 const MIN_WINDOW_SECS: u64 = 2;
@@ -89,7 +90,7 @@ impl MemoryStore {
     pub fn claim(&self, proof: &ProofId, now: Timestamp) -> Result<(), ReplayError> {
         self.expire(now);
         let (entry, shard) = self.place(proof)?;
-        while !self.insert(shard, &entry)? {
+        while !self.insert(shard, &entry, now.as_secs())? {
             self.make_room(&entry, now.as_secs())?;
         }
         Ok(())
@@ -99,7 +100,7 @@ impl MemoryStore {
     pub fn check(&self, proof: &ProofId, now: Timestamp) -> Result<(), ReplayError> {
         self.expire(now);
         let (entry, shard) = self.place(proof)?;
-        self.look(&lock(shard), &entry).map(|_| ())
+        self.look(&mut lock(shard), &entry, now.as_secs())
     }
 
     /// Forgets what is past its lifetime: claims do so too, but a store without traffic has nobody else to do it.
@@ -120,8 +121,8 @@ impl MemoryStore {
         self.lifetime.store(whole_secs(options.proof_lifetime), Ordering::Relaxed);
         if self.capacity.swap(options.capacity, Ordering::Relaxed) != options.capacity {
             for shard in &self.shards {
-                let (proofs, floor) = (options.capacity.div_ceil(SHARDS), self.floor());
-                lock(shard).resize(proofs, floor, |identity| self.places(identity), |tag| self.uncount(tag));
+                let proofs = options.capacity.div_ceil(SHARDS);
+                lock(shard).resize(proofs, |identity| self.places(identity), |tag| self.uncount(tag));
             }
         }
     }
@@ -145,22 +146,21 @@ impl MemoryStore {
         Ok((entry, shard))
     }
 
-    /// The floor that the shard has to be read with, where the proof is new.
-    fn look(&self, shard: &Shard, entry: &Entry) -> Result<u32, ReplayError> {
-        let floor = self.floor();
-        if shard.contains(entry, floor) {
-            Err(ReplayError::Replayed)
-        } else if entry.second() <= floor && floor > 0 {
-            Err(ReplayError::BeforeFloor)
-        } else {
-            Ok(floor)
+    fn look(&self, shard: &mut Shard, entry: &Entry, now: u64) -> Result<(), ReplayError> {
+        match shard.look(entry, self.floor()) {
+            Look::New => Ok(()),
+            Look::Known => Err(ReplayError::Replayed),
+            Look::Forgotten => Err(ReplayError::BeforeFloor),
+            Look::KeyForgotten(floor) => {
+                Err(ReplayError::KeyQuota(Duration::from_secs((u64::from(floor) + 1).saturating_sub(now).max(1))))
+            }
         }
     }
 
     /// Inserts a new proof; `false` where the store is full.
-    fn insert(&self, shard: &Mutex<Shard>, entry: &Entry) -> Result<bool, ReplayError> {
+    fn insert(&self, shard: &Mutex<Shard>, entry: &Entry, now: u64) -> Result<bool, ReplayError> {
         let mut shard = lock(shard);
-        let floor = self.look(&shard, entry)?;
+        self.look(&mut shard, entry, now)?;
         let capacity = self.capacity.load(Ordering::Relaxed);
         let reserve = |total| (total < capacity).then_some(total + 1);
         if self.total.fetch_update(Ordering::Relaxed, Ordering::Relaxed, reserve).is_err() {
@@ -169,7 +169,7 @@ impl MemoryStore {
         if let Some(counter) = self.counter(entry.tag()) {
             counter.fetch_add(1, Ordering::Relaxed);
         }
-        if let Some(stale) = shard.insert(entry, floor) {
+        if let Some(stale) = shard.insert(entry) {
             self.uncount(stale);
         }
         self.entries.inc();
@@ -187,10 +187,13 @@ impl MemoryStore {
             return Err(ReplayError::KeyQuota(self.until_oldest_expires(now)));
         }
         let Some(oldest) = self.oldest() else { return Err(ReplayError::Full(self.until_oldest_expires(now))) };
-        if u64::from(oldest) + MIN_WINDOW_SECS > now {
-            return Err(ReplayError::Full(Duration::from_secs(MIN_WINDOW_SECS)));
+        if u64::from(oldest) + MIN_WINDOW_SECS <= now {
+            self.forget(oldest);
+            return Ok(());
         }
-        self.forget(oldest);
+        // Everything is recent, or dated ahead. Whoever pressed the others makes room for them.
+        let heaviest = self.heaviest(capacity).ok_or(ReplayError::Full(Duration::from_secs(MIN_WINDOW_SECS)))?;
+        self.forget_key(heaviest);
         Ok(())
     }
 
@@ -200,8 +203,22 @@ impl MemoryStore {
         if most.saturating_mul(10) <= capacity {
             return most;
         }
-        let floor = self.floor();
-        self.shards.iter().map(|shard| lock(shard).held(tag, floor)).sum()
+        self.shards.iter().map(|shard| lock(shard).held(tag)).sum()
+    }
+
+    /// The key that holds most, if that is more than a tenth.
+    fn heaviest(&self, capacity: usize) -> Option<u32> {
+        let mut held: HashMap<u32, usize> = HashMap::new();
+        for shard in &self.shards {
+            for tag in lock(shard).tags() {
+                let most = self.counter(tag).map_or(0, |counter| counter.load(Ordering::Relaxed) as usize);
+                if most.saturating_mul(10) > capacity {
+                    *held.entry(tag).or_default() += 1;
+                }
+            }
+        }
+        let (tag, held) = held.into_iter().max_by_key(|(_, held)| *held)?;
+        (held.saturating_mul(10) > capacity).then_some(tag)
     }
 
     fn oldest(&self) -> Option<u32> {
@@ -228,9 +245,22 @@ impl MemoryStore {
         self.floor.fetch_max(floor, Ordering::SeqCst);
         for shard in &self.shards {
             let forgotten = lock(shard).forget(floor, |tag| self.uncount(tag));
-            self.total.fetch_sub(forgotten, Ordering::Relaxed);
-            self.entries.sub(i64::try_from(forgotten).unwrap_or(i64::MAX));
+            self.release(forgotten);
         }
+    }
+
+    /// Lets go of everything of one key, which is refused up to its newest proof from then on. In the turn of `sweep`.
+    fn forget_key(&self, tag: u32) {
+        let newest = self.shards.iter().filter_map(|shard| lock(shard).newest_of(tag)).max();
+        for shard in newest.map(|_| &self.shards).into_iter().flatten() {
+            let forgotten = lock(shard).forget_key(tag, newest.unwrap_or_default(), |tag| self.uncount(tag));
+            self.release(forgotten);
+        }
+    }
+
+    fn release(&self, forgotten: usize) {
+        self.total.fetch_sub(forgotten, Ordering::Relaxed);
+        self.entries.sub(i64::try_from(forgotten).unwrap_or(i64::MAX));
     }
 
     fn floor(&self) -> u32 {

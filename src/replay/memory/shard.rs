@@ -2,6 +2,7 @@
 //!
 //! A proof has two buckets and goes to the emptier one; so four slots in five can be in use and still none is turned
 //! away. A slot whose second lies at or below the floor is free: nothing has to be moved or cleared when time passes.
+//! A key that pressed the others has a floor of its own.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -36,6 +37,26 @@ pub(super) struct Shard {
     seconds: BTreeMap<u32, u32>,
     /// Of keys that may hold more than a tenth: live proofs by second.
     suspects: HashMap<u32, BTreeMap<u32, u32>>,
+    floors: Floors,
+}
+
+/// What has been forgotten, and is refused: of all keys, and of some.
+#[derive(Debug, Default)]
+struct Floors {
+    /// As last seen in [`MemoryStore`](super::MemoryStore).
+    all: u32,
+    keys: HashMap<u32, u32>,
+}
+
+/// What a shard says of a proof.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Look {
+    New,
+    Known,
+    /// At or below the floor.
+    Forgotten,
+    /// At or below the floor of its own key, which is at that second.
+    KeyForgotten(u32),
 }
 
 /// What one bucket says of a proof.
@@ -78,35 +99,56 @@ fn tag_of(slot: u128) -> u32 {
     (slot >> 64) as u32
 }
 
-fn is_live(slot: u128, floor: u32) -> bool {
-    slot != 0 && second_of(slot) > floor
+impl Floors {
+    fn is_live(&self, slot: u128) -> bool {
+        slot != 0 && second_of(slot) > self.all && self.of(tag_of(slot)).is_none_or(|floor| second_of(slot) > floor)
+    }
+
+    fn of(&self, tag: u32) -> Option<u32> {
+        // Nearly always there is none at all.
+        if self.keys.is_empty() { None } else { self.keys.get(&tag).copied() }
+    }
 }
 
 impl Shard {
     /// With room for so many proofs.
     pub(super) fn new(proofs: usize) -> Self {
-        Self { slots: table(proofs), overflow: Vec::new(), seconds: BTreeMap::new(), suspects: HashMap::new() }
+        Self {
+            slots: table(proofs),
+            overflow: Vec::new(),
+            seconds: BTreeMap::new(),
+            suspects: HashMap::new(),
+            floors: Floors::default(),
+        }
     }
 
-    /// Whether the proof is there, under any second.
-    pub(super) fn contains(&self, entry: &Entry, floor: u32) -> bool {
-        let [one, other] = self.buckets(entry);
-        self.scan(one, entry, floor).found
-            || self.scan(other, entry, floor).found
-            || self.overflow.iter().any(|slot| is_live(*slot, floor) && is_of(*slot, entry))
+    /// What is known of a proof, under any second; `floor` is the floor of all keys now.
+    pub(super) fn look(&mut self, entry: &Entry, floor: u32) -> Look {
+        self.floors.all = floor;
+        let [one, other] = self.buckets(entry).map(|bucket| self.scan(bucket, entry).found);
+        if one || other || self.overflow.iter().any(|slot| self.floors.is_live(*slot) && is_of(*slot, entry)) {
+            return Look::Known;
+        }
+        if floor > 0 && entry.second() <= floor {
+            return Look::Forgotten;
+        }
+        match self.floors.of(entry.tag()) {
+            Some(floor) if entry.second() <= floor => Look::KeyForgotten(floor),
+            Some(_) | None => Look::New,
+        }
     }
 
-    /// Puts in a proof that is not there; the tag of the stale one whose slot it took, if any.
-    pub(super) fn insert(&mut self, entry: &Entry, floor: u32) -> Option<u32> {
+    /// Puts in a proof that is new; the tag of the stale one whose slot it took, if any.
+    pub(super) fn insert(&mut self, entry: &Entry) -> Option<u32> {
         *self.seconds.entry(entry.second()).or_default() += 1;
         if let Some(held) = self.suspects.get_mut(&entry.tag()) {
             *held.entry(entry.second()).or_default() += 1;
         }
-        self.put(entry, floor)
+        self.put(entry)
     }
 
-    fn put(&mut self, entry: &Entry, floor: u32) -> Option<u32> {
-        let [one, other] = self.buckets(entry).map(|bucket| self.scan(bucket, entry, floor));
+    fn put(&mut self, entry: &Entry) -> Option<u32> {
+        let [one, other] = self.buckets(entry).map(|bucket| self.scan(bucket, entry));
         let at = if one.free >= other.free { one.at } else { other.at };
         let Some(place) = at.and_then(|at| self.slots.get_mut(at)) else {
             self.overflow.push(entry.slot);
@@ -117,21 +159,45 @@ impl Shard {
     }
 
     /// Stops counting what lies at or below the floor, and says how many that were.
-    pub(super) fn forget(&mut self, floor: u32, mut freed: impl FnMut(u32)) -> usize {
+    pub(super) fn forget(&mut self, floor: u32, freed: impl FnMut(u32)) -> usize {
+        self.floors.all = floor;
+        self.floors.keys.retain(|_, of_key| *of_key > floor);
         let above = self.seconds.split_off(&floor.saturating_add(1));
         let below = std::mem::replace(&mut self.seconds, above);
         self.suspects.retain(|_, held| {
             *held = held.split_off(&floor.saturating_add(1));
             !held.is_empty()
         });
+        self.tidy_overflow(freed);
+        below.values().map(|count| *count as usize).sum()
+    }
+
+    /// The same for one key alone.
+    pub(super) fn forget_key(&mut self, tag: u32, floor: u32, freed: impl FnMut(u32)) -> usize {
+        self.count(tag);
+        let mut forgotten = 0;
+        for (second, count) in self.suspects.remove(&tag).unwrap_or_default().range(..=floor) {
+            forgotten += *count as usize;
+            if let Some(all) = self.seconds.get_mut(second) {
+                *all -= *count;
+            }
+        }
+        self.seconds.retain(|_, count| *count > 0);
+        let of_key = self.floors.keys.entry(tag).or_default();
+        *of_key = floor.max(*of_key);
+        self.tidy_overflow(freed);
+        forgotten
+    }
+
+    fn tidy_overflow(&mut self, mut freed: impl FnMut(u32)) {
+        let floors = &self.floors;
         self.overflow.retain(|slot| {
-            let stays = is_live(*slot, floor);
+            let stays = floors.is_live(*slot);
             if !stays {
                 freed(tag_of(*slot));
             }
             stays
         });
-        below.values().map(|count| *count as usize).sum()
     }
 
     /// The oldest second with a live proof.
@@ -144,37 +210,47 @@ impl Shard {
         self.seconds.range(..=second).next_back().map(|(second, _)| *second)
     }
 
-    /// Live proofs of a key: counted once over the whole table, and kept up from then on.
-    pub(super) fn held(&mut self, tag: u32, floor: u32) -> usize {
-        if !self.suspects.contains_key(&tag) {
-            let mut held = BTreeMap::new();
-            for slot in self.slots.iter().chain(&self.overflow).filter(|slot| is_live(**slot, floor)) {
-                if tag_of(*slot) == tag {
-                    *held.entry(second_of(*slot)).or_default() += 1;
-                }
-            }
-            if self.suspects.len() >= MAX_SUSPECTS {
-                self.suspects.clear();
-            }
-            self.suspects.insert(tag, held);
+    /// Live proofs of a key by second.
+    pub(super) fn held(&mut self, tag: u32) -> usize {
+        self.count(tag).values().map(|count| *count as usize).sum()
+    }
+
+    /// The newest second of a key with a live proof.
+    pub(super) fn newest_of(&mut self, tag: u32) -> Option<u32> {
+        self.count(tag).last_key_value().map(|(second, _)| *second)
+    }
+
+    /// The tags of live proofs, each as often as it is there.
+    pub(super) fn tags(&self) -> impl Iterator<Item = u32> {
+        self.live().map(tag_of)
+    }
+
+    fn live(&self) -> impl Iterator<Item = u128> {
+        self.slots.iter().chain(&self.overflow).copied().filter(|slot| self.floors.is_live(*slot))
+    }
+
+    /// Counted once over the whole table, and kept up from then on.
+    fn count(&mut self, tag: u32) -> &BTreeMap<u32, u32> {
+        if !self.suspects.contains_key(&tag) && self.suspects.len() >= MAX_SUSPECTS {
+            self.suspects.clear();
         }
-        let held = self.suspects.get(&tag);
-        held.map_or(0, |held| held.range(floor.saturating_add(1)..).map(|(_, count)| *count as usize).sum())
+        let counted = (!self.suspects.contains_key(&tag)).then(|| {
+            let mut held: BTreeMap<u32, u32> = BTreeMap::new();
+            for slot in self.live().filter(|slot| tag_of(*slot) == tag) {
+                *held.entry(second_of(slot)).or_default() += 1;
+            }
+            held
+        });
+        self.suspects.entry(tag).or_insert_with(|| counted.unwrap_or_default())
     }
 
     /// Moves to a table for so many proofs.
-    pub(super) fn resize(
-        &mut self,
-        proofs: usize,
-        floor: u32,
-        places: impl Fn(u128) -> u64,
-        mut freed: impl FnMut(u32),
-    ) {
+    pub(super) fn resize(&mut self, proofs: usize, places: impl Fn(u128) -> u64, mut freed: impl FnMut(u32)) {
         let slots = std::mem::replace(&mut self.slots, table(proofs));
         let overflow = std::mem::take(&mut self.overflow);
         for slot in slots.into_iter().chain(overflow).filter(|slot| *slot != 0) {
-            if is_live(slot, floor) {
-                self.put(&Entry { slot, places: places(slot & IDENTITY) }, floor);
+            if self.floors.is_live(slot) {
+                self.put(&Entry { slot, places: places(slot & IDENTITY) });
             } else {
                 freed(tag_of(slot));
             }
@@ -187,11 +263,11 @@ impl Shard {
         [entry.places & u64::from(u32::MAX), entry.places >> 32].map(|half| (half * buckets >> 32) as usize)
     }
 
-    fn scan(&self, bucket: usize, entry: &Entry, floor: u32) -> Scan {
+    fn scan(&self, bucket: usize, entry: &Entry) -> Scan {
         let start = bucket * BUCKET_SLOTS;
         let mut scan = Scan { found: false, free: 0, at: None };
         for (index, slot) in self.slots.get(start..start + BUCKET_SLOTS).unwrap_or_default().iter().enumerate() {
-            if !is_live(*slot, floor) {
+            if !self.floors.is_live(*slot) {
                 scan.free += 1;
                 scan.at = Some(start + index);
             } else if is_of(*slot, entry) {

@@ -104,6 +104,45 @@ fn full_it_refuses_first_who_holds_more_than_a_tenth() {
 }
 
 #[test]
+fn a_key_that_dates_its_proofs_ahead_makes_room_for_the_others_and_is_refused_itself() {
+    let store = store(100, None);
+    let now = at(START);
+    for jti in 0..100 {
+        store.claim(&proof(200, jti, START + 15), now).unwrap();
+    }
+    assert!(matches!(store.claim(&proof(200, 200, START), now), Err(ReplayError::KeyQuota(_))));
+    for key in 0..60 {
+        assert_eq!(store.claim(&proof(key, 0, START), now), Ok(()), "pressed out");
+    }
+    assert_eq!(store.len(), 60);
+    // What it was made to forget of that key it refuses, until the last of it is past.
+    for (jti, iat) in [(0, START + 15), (99, START + 15), (300, START), (301, START + 15)] {
+        let refused = store.claim(&proof(200, jti, iat), at(START + 10));
+        assert_eq!(refused, Err(ReplayError::KeyQuota(Duration::from_secs(6))));
+    }
+    assert_eq!(store.claim(&proof(200, 302, START + 16), at(START + 16)), Ok(()));
+    assert!(store.claim(&proof(200, 1, START + 15), at(START + 16)).is_err());
+}
+
+#[test]
+fn another_capacity_forgets_nothing() {
+    let store = store(100, None);
+    for key in 0..100 {
+        store.claim(&proof(key, 0, START), at(START)).unwrap();
+    }
+    for capacity in [100_000, 100, 10] {
+        let lifetime = Duration::from_secs(LIFETIME);
+        store.reconfigure(MemoryOptions { capacity, proof_lifetime: lifetime, floor: None });
+        for key in 0..100 {
+            assert_eq!(store.claim(&proof(key, 0, START), at(START)), Err(ReplayError::Replayed), "{capacity}");
+        }
+    }
+    assert!(matches!(store.claim(&proof(101, 0, START), at(START)), Err(ReplayError::Full(_))));
+    assert_eq!(store.claim(&proof(101, 0, START + 3), at(START + 3)), Ok(()));
+    assert_eq!(store.len(), 1);
+}
+
+#[test]
 fn exactly_one_of_many_simultaneous_claims_is_granted() {
     let store = Arc::new(store(100_000, None));
     for jti in 0..50 {

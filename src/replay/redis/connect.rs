@@ -84,8 +84,10 @@ impl Connector {
         let mut ask = redis::pipe();
         ask.cmd("CLUSTER").arg("KEYSLOT").arg(key).cmd("CLUSTER").arg("SLOTS");
         let (slot, ranges): (i64, Vec<Vec<Value>>) = ask.query_async(&mut connection.commands).await?;
-        let range = ranges.into_iter().find(|range| matches!(range.as_slice(),
-            [Value::Int(first), Value::Int(last), ..] if (*first..=*last).contains(&slot)));
+        let range = ranges.into_iter().find(|range| {
+            matches!(range.as_slice(),
+            [Value::Int(first), Value::Int(last), ..] if (*first..=*last).contains(&slot))
+        });
         // First and last slot, then the master, then its replicas.
         let master = range.and_then(|range| range.into_iter().nth(2)).ok_or(LinkError::NoMaster)?;
         let Value::Array(node) = master else { return Err(LinkError::Unreadable("CLUSTER SLOTS")) };

@@ -468,11 +468,7 @@ impl Keys {
         let is_cluster = matches!(options.place.topology, Topology::Cluster(_));
         let proofs = if is_cluster && !prefix.contains('{') { format!("{{{prefix}}}") } else { prefix.clone() };
         let Terms { lifetime, clock_skew } = terms;
-        Self {
-            epochs: format!("{proofs}epoch:{lifetime}:{clock_skew}:"),
-            trial: format!("{proofs}trial"),
-            proofs,
-        }
+        Self { epochs: format!("{proofs}epoch:{lifetime}:{clock_skew}:"), trial: format!("{proofs}trial"), proofs }
     }
 
     /// Of fixed length, and nothing in it that a client wrote.

@@ -45,8 +45,16 @@ impl Redis {
 
     /// A replica of that one.
     pub async fn replica_of(master: &Redis) -> Self {
-        let replica = Self::with(&["--replicaof", "127.0.0.1", &master.port.to_string(), "--repl-diskless-load",
-            "swapdb", "--repl-ping-replica-period", "1"]).await;
+        let replica = Self::with(&[
+            "--replicaof",
+            "127.0.0.1",
+            &master.port.to_string(),
+            "--repl-diskless-load",
+            "swapdb",
+            "--repl-ping-replica-period",
+            "1",
+        ])
+        .await;
         until("the replica to be in sync", || async {
             replica.cli(&["INFO", "replication"]).contains("master_link_status:up").then_some(())
         })
@@ -58,10 +66,13 @@ impl Redis {
     pub async fn sentinel_of(master: &Redis) -> Self {
         let mut sentinel = Self::prepared(&["{folder}/sentinel.conf", "--sentinel"], &[]);
         let (port, watched) = (sentinel.port, master.port);
-        sentinel.write("sentinel.conf", &format!(
-            "port {port}\nbind 127.0.0.1\nsentinel monitor mymaster 127.0.0.1 {watched} 1\n\
+        sentinel.write(
+            "sentinel.conf",
+            &format!(
+                "port {port}\nbind 127.0.0.1\nsentinel monitor mymaster 127.0.0.1 {watched} 1\n\
              sentinel down-after-milliseconds mymaster 1000\nsentinel failover-timeout mymaster 5000\n"
-        ));
+            ),
+        );
         sentinel.run().await;
         until("the sentinel to know the replica", || async {
             sentinel.cli(&["SENTINEL", "REPLICAS", "mymaster"]).contains("runid").then_some(())
@@ -83,7 +94,17 @@ impl Redis {
         let mut command = Command::new("redis-server");
         // A sentinel reads a file of its own, and takes nothing else.
         if !self.arguments.iter().any(|argument| argument == "--sentinel") {
-            command.args(["--port", &port, "--bind", "127.0.0.1", "--save", "", "--repl-diskless-sync-delay", "0", "--dir"]);
+            command.args([
+                "--port",
+                &port,
+                "--bind",
+                "127.0.0.1",
+                "--save",
+                "",
+                "--repl-diskless-sync-delay",
+                "0",
+                "--dir",
+            ]);
             command.arg(self.folder.path());
         }
         let child = command
