@@ -4,9 +4,9 @@
 //! A short form runs with the other tests. `tests/faults` runs every scenario and prints the README's table.
 
 use std::collections::HashMap;
-use std::fs;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -60,7 +60,7 @@ impl Fault {
         (Self::RedisKilledMemoryStandsIn, "Redis is killed for 3 s, `on_unavailable: memory`"),
     ];
 
-    /// Clocks can only be stepped where processes are started under libfaketime.
+    /// Clocks can only be stepped where processes are started with another one.
     fn steps_clocks(self) -> bool {
         matches!(self, Self::GateClockAhead | Self::GateClockBehind | Self::RedisClockAhead | Self::RedisClockBehind)
     }
@@ -117,16 +117,18 @@ struct Scene {
     redis: tokio::sync::Mutex<Redis>,
     replica: Option<Redis>,
     _sentinel: Option<Redis>,
-    faketime: Option<PathBuf>,
+    /// Where clocks are stepped: what is preloaded.
+    clock: Option<PathBuf>,
     tally: Tally,
 }
 
 impl Scene {
     async fn new(fault: Fault) -> Self {
         let (issuer, upstream) = (Issuer::start().await, Upstream::start().await);
-        let faketime = fault.steps_clocks().then(faketime);
+        let folder = Gates::new(&json!({}));
+        let clock = fault.steps_clocks().then(|| clock(&folder));
         let mut redis = Redis::prepared(&[], &[]);
-        if let Some(library) = &faketime {
+        if let Some(library) = &clock {
             redis.write("clock", "+0");
             redis.environment = clock_of(library, &redis.path("clock"));
         }
@@ -147,14 +149,15 @@ impl Scene {
         if fault == Fault::RedisKilledMemoryStandsIn {
             settings["dpop"]["replay"]["on_unavailable"] = json!("memory");
         }
+        folder.configure(&settings);
         let scene = Self {
-            folder: Gates::new(&settings),
+            folder,
             gates: Mutex::new((0..GATES).map(|_| None).collect()),
             addresses: Mutex::new(vec![SocketAddr::from(([127, 0, 0, 1], 1)); GATES]),
             redis: tokio::sync::Mutex::new(redis),
             replica,
             _sentinel: sentinel,
-            faketime,
+            clock,
             tally: Tally::default(),
             issuer,
             upstream,
@@ -167,8 +170,8 @@ impl Scene {
     }
 
     async fn start_gate(&self, number: usize) {
-        let clock = self.folder.path(&format!("clock{number}"));
-        let environment = self.faketime.as_ref().map(|library| clock_of(library, &clock)).unwrap_or_default();
+        let offset = self.folder.path(&format!("clock{number}"));
+        let environment = self.clock.as_ref().map(|library| clock_of(library, &offset)).unwrap_or_default();
         let gate = self.folder.start_under(&environment).await;
         self.addresses.lock().unwrap()[number] = gate.address();
         self.gates.lock().unwrap()[number] = Some(gate);
@@ -227,6 +230,8 @@ impl Scene {
             Fault::GateClockAhead => self.step(|seconds| self.step_clock_of_gate(0, seconds), 30).await,
             Fault::GateClockBehind => self.step(|seconds| self.step_clock_of_gate(0, seconds), -30).await,
             Fault::RedisClockAhead | Fault::RedisClockBehind => {
+                // Some proofs are old enough then to be forgotten too early.
+                sleep(Duration::from_secs(32)).await;
                 let redis = self.redis.lock().await;
                 let to = |seconds: i64| redis.write("clock", &format!("{seconds:+}"));
                 self.step(to, if fault == Fault::RedisClockAhead { 30 } else { -30 }).await;
@@ -355,19 +360,20 @@ async fn until_alone(scene: &Arc<Scene>) {
 
 /// For a process whose clock is that of the machine and what stands in the file.
 fn clock_of(library: &Path, file: &Path) -> Vec<(&'static str, String)> {
-    vec![
-        ("LD_PRELOAD", library.display().to_string()),
-        ("FAKETIME_TIMESTAMP_FILE", file.display().to_string()),
-        ("FAKETIME_NO_CACHE", "1".to_owned()),
-        ("FAKETIME_DONT_FAKE_MONOTONIC", "1".to_owned()),
-        ("DONT_FAKE_MONOTONIC", "1".to_owned()),
-    ]
+    vec![("LD_PRELOAD", library.display().to_string()), ("CLOCK_OFFSET_FILE", file.display().to_string())]
 }
 
-fn faketime() -> PathBuf {
-    let folders = fs::read_dir("/usr/lib").unwrap().flatten();
-    let libraries = folders.map(|folder| folder.path().join("faketime/libfaketimeMT.so.1"));
-    libraries.into_iter().find(|library| library.exists()).expect("libfaketime; `tests/faults` installs it")
+/// Builds the clock that a file sets, with the C compiler that the gate's cryptography needs too.
+fn clock(folder: &Gates) -> PathBuf {
+    let library = folder.path("clock.so");
+    let built = Command::new("cc")
+        .args(["-shared", "-fPIC", "-O1", "-o"])
+        .arg(&library)
+        .arg(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/gate/harness/clock.c"))
+        .status()
+        .unwrap();
+    assert!(built.success(), "no clock");
+    library
 }
 
 /// The first number in the issue is 0 where no component was down, the second everywhere.

@@ -30,7 +30,7 @@ use shard::{Entry, Look, Shard};
 const MIN_WINDOW_SECS: u64 = 2;
 /// Locks. More than any machine has cores, so that two claims seldom meet.
 const SHARDS: usize = 64;
-/// Counters of live proofs by key, several keys to each: who is below a tenth by them is below it.
+/// Most counters of live proofs by key, several keys to each: who is below a tenth by them is below it.
 const COUNTERS: usize = 1 << 16;
 
 /// Settings of the memory store.
@@ -76,7 +76,7 @@ impl MemoryStore {
             shards: std::iter::repeat_with(shard).take(SHARDS).collect(),
             floor: AtomicU32::new(floor_of(options.floor)),
             total: AtomicUsize::new(0),
-            counters: std::iter::repeat_with(AtomicU32::default).take(COUNTERS).collect(),
+            counters: counters(options.capacity),
             capacity: AtomicUsize::new(options.capacity),
             lifetime: AtomicU64::new(whole_secs(options.proof_lifetime)),
             sweep: Mutex::new(()),
@@ -272,7 +272,7 @@ impl MemoryStore {
     }
 
     fn counter(&self, tag: u32) -> Option<&AtomicU32> {
-        self.counters.get(tag as usize % COUNTERS)
+        self.counters.get(tag as usize % self.counters.len())
     }
 
     fn uncount(&self, tag: u32) {
@@ -280,6 +280,10 @@ impl MemoryStore {
             counter.fetch_sub(1, Ordering::Relaxed);
         }
     }
+}
+
+fn counters(capacity: usize) -> Box<[AtomicU32]> {
+    std::iter::repeat_with(AtomicU32::default).take(capacity.clamp(64, COUNTERS)).collect()
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

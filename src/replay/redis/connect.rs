@@ -31,11 +31,14 @@ impl Connection {
 }
 
 /// How connections are made.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub(super) struct Connector {
     pub(super) place: Place,
     /// For `rediss`; the caller has set it where the place says so.
     pub(super) tls: Option<Arc<rustls::ClientConfig>>,
+    /// A server in the same process.
+    #[cfg(test)]
+    pub(super) model: Option<super::model::Server>,
 }
 
 impl Connector {
@@ -111,6 +114,10 @@ impl Connector {
         }
         if let Some(password) = &who.password {
             login = login.set_password(String::from_utf8_lossy(password.reveal()));
+        }
+        #[cfg(test)]
+        if let Some(model) = &self.model {
+            return open(&login, model.dial()?).await;
         }
         match to {
             Address::Unix(path) => open(&login, UnixStream::connect(path).await?).await,

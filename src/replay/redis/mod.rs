@@ -10,12 +10,18 @@
 //! This process' own [`MemoryStore`] stands in front: a plain replay costs no round trip. While the store cannot be
 //! reached it may stand in (`on_unavailable: memory`): then only nonces issued during such a time count.
 //!
+//! Clocks: a proof has to be alive by the gate's clock and by the store's, so that one of them may be wrong. A store's
+//! clock that is set back ends its life.
+//!
 //! Possible mistakes: it refuses a proof that was not spent (a claim whose answer never came). It accepts one twice only
-//! where it stands in, once at each process; or with nonces off, on both sides of a network that splits the masters.
+//! where the memory stands in, once at each process; or with nonces off, on both sides of a network that splits masters,
+//! or after the store's clock was set back and its data lost at once.
 
 mod connect;
 mod error;
 mod link;
+#[cfg(test)]
+mod model;
 mod place;
 mod verdict;
 
@@ -36,7 +42,7 @@ use super::{MemoryStore, ProofId, ReplayError};
 
 use connect::Connector;
 use link::{Begin, Link};
-use verdict::{Epoch, Terms};
+use verdict::{Answer, Epoch, Terms};
 
 pub use error::LinkError;
 pub use place::{Address, Credentials, Place, Topology};
@@ -51,7 +57,7 @@ const BACK_OFF: (Duration, Duration) = (Duration::from_millis(25), Duration::fro
 const STEADY: Duration = Duration::from_secs(5);
 /// What a client is told to wait for: a failover takes a few seconds.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
-/// Clocks further apart than this are worth a line in the log.
+/// Clocks further apart than this are worth a line in the log; a store's clock that is set back by more, a new life.
 const CLOCKS_APART_SECS: u64 = 2;
 
 /// What becomes of a claim while the store cannot be reached.
@@ -122,7 +128,11 @@ struct Shared {
     state: watch::Sender<State>,
     /// The number of the store's life, as last heard of.
     life: AtomicU64,
-    /// What nonces issued before this were spent for in the fallback is not known.
+    /// The number of a life that this process has ended.
+    ended: AtomicU64,
+    /// The latest second that the store's clock has shown.
+    latest: AtomicU64,
+    /// What nonces issued up to then were spent for in the fallback is not known.
     started: Timestamp,
     /// Without nonces: the second in which the store was lost.
     lost: AtomicU64,
@@ -158,8 +168,23 @@ pub struct RedisStatus {
 impl RedisStore {
     /// Starts to connect. `front` is this process' memory, which may be older than the store.
     pub fn start(options: RedisOptions, clock: Clock, front: Arc<MemoryStore>, metrics: RedisMetrics) -> Self {
+        let connector = Connector {
+            place: options.place.clone(),
+            tls: options.tls.clone(),
+            #[cfg(test)]
+            model: None,
+        };
+        Self::over(connector, options, clock, front, metrics)
+    }
+
+    fn over(
+        connector: Connector,
+        options: RedisOptions,
+        clock: Clock,
+        front: Arc<MemoryStore>,
+        metrics: RedisMetrics,
+    ) -> Self {
         let terms = Terms { lifetime: whole_secs(options.proof_lifetime), clock_skew: whole_secs(options.clock_skew) };
-        let connector = Connector { place: options.place.clone(), tls: options.tls.clone() };
         metrics.up.set(0);
         let shared = Arc::new(Shared {
             keys: Keys::new(&options, terms),
@@ -172,6 +197,8 @@ impl RedisStore {
             front,
             state: watch::Sender::new(State::Away { since: Instant::now(), why: LinkError::Fresh }),
             life: AtomicU64::new(Life::MEMORY.number()),
+            ended: AtomicU64::new(Life::MEMORY.number()),
+            latest: AtomicU64::new(0),
             stood_in: AtomicBool::new(false),
             ready: AtomicBool::new(false),
             options,
@@ -200,7 +227,7 @@ impl RedisStore {
         // What has been spent here needs no round trip.
         shared.front.claim(proof, now)?;
         let key = shared.keys.of(proof);
-        match within(deadline, link.claim(&key, shared.terms.expiry(proof))).await {
+        match within(deadline, link.claim(&key, shared.terms.expiry(proof) + CLOCKS_APART_SECS)).await {
             Ok(answer) => shared.judge(&link, proof, answer, deadline).await,
             Err(error) => shared.undecided(&link, proof, error),
         }
@@ -287,19 +314,34 @@ impl Shared {
         &self,
         link: &Arc<Link>,
         proof: &ProofId,
-        answer: verdict::Answer,
+        answer: Answer,
         deadline: Instant,
     ) -> Result<(), ReplayError> {
+        match within(deadline, self.present(link, &answer)).await {
+            Ok(epoch) => self.terms.judge(proof, &answer, epoch),
+            Err(error) => self.undecided(link, proof, error),
+        }
+    }
+
+    /// The life that the store is in now. One that has lost its data begins another; and so does one whose clock was set
+    /// back, since it may have forgotten what by the clock of now it should remember.
+    async fn present(&self, link: &Link, answer: &Answer) -> Result<Epoch, LinkError> {
+        let latest = self.latest.fetch_max(answer.time, Ordering::SeqCst);
+        let was_set_back = answer.time + CLOCKS_APART_SECS < latest;
         let epoch = match answer.epoch {
+            None => begin(link, Begin::IfMissing).await?,
+            Some(epoch) if was_set_back => {
+                // Answers from before the new life may still be on their way.
+                self.ended.store(epoch.life.number(), Ordering::SeqCst);
+                let epoch = begin(link, Begin::Anew).await?;
+                self.latest.store(answer.time, Ordering::SeqCst);
+                epoch
+            }
+            Some(epoch) if epoch.life.number() == self.ended.load(Ordering::SeqCst) => return Err(LinkError::SetBack),
             Some(epoch) => epoch,
-            // Its data is gone. A new life begins now, and this proof is not of it.
-            None => match within(deadline, begin(link, Begin::IfMissing)).await {
-                Ok(epoch) => epoch,
-                Err(error) => return self.undecided(link, proof, error),
-            },
         };
         self.heard(epoch);
-        self.terms.judge(proof, &answer, epoch)
+        Ok(epoch)
     }
 
     fn heard(&self, epoch: Epoch) {
@@ -321,7 +363,7 @@ impl Shared {
             return Err(ReplayError::Unavailable(RETRY_AFTER));
         }
         match proof.nonce {
-            Some(nonce) if nonce.life != Life::FALLBACK || nonce.issued < self.started => Err(ReplayError::OtherLife),
+            Some(nonce) if nonce.life != Life::FALLBACK || nonce.issued <= self.started => Err(ReplayError::OtherLife),
             Some(_) => Ok(()),
             None if proof.iat <= self.lost.load(Ordering::Relaxed) => Err(ReplayError::BeforeFloor),
             None => {
@@ -398,7 +440,8 @@ impl Shared {
             let look = async {
                 link.verify(&self.connector, &self.keys.trial).await?;
                 self.refresh(link).await?;
-                link.look(&self.keys.trial).await
+                let answer = link.look(&self.keys.trial).await?;
+                self.present(link, &answer).await.map(|_| answer)
             };
             match timeout(ATTEMPT, look).await {
                 Ok(Ok(answer)) => were_apart = self.compare_clocks(answer.time, were_apart),
