@@ -12,6 +12,7 @@ const ORIGIN: &str = "http://api.test";
 struct Replicas {
     issuer: Issuer,
     upstream: Upstream,
+    settings: Value,
     folder: Gates,
     gates: Vec<Gate>,
 }
@@ -32,7 +33,7 @@ impl Replicas {
         change(&mut settings);
         let folder = Gates::new(&settings);
         let gates = vec![folder.start().await, folder.start().await];
-        Self { issuer, upstream, folder, gates }
+        Self { issuer, upstream, settings, folder, gates }
     }
 
     /// A client that has a nonce.
@@ -390,9 +391,7 @@ async fn a_reload_takes_another_store_and_forgets_nothing() {
         let request = client.get("/orders/1").prepare();
         assert_eq!(client.send(&request).await.status, 200);
         spent.push(request);
-        let mut settings = settings(&replicas.issuer, &replicas.upstream);
-        settings["public_url"] = json!(ORIGIN);
-        settings["dpop"]["nonce"]["secret_file"] = json!("nonce.key");
+        let mut settings = replicas.settings.clone();
         settings["dpop"]["replay"] = replay.clone();
         replicas.folder.configure(&settings);
         gate.signal("HUP");
@@ -403,5 +402,54 @@ async fn a_reload_takes_another_store_and_forgets_nothing() {
         }
         let answer = client.get("/orders/1").send().await;
         assert_eq!(answer.status, 200, "and the next one passes at once: {replay} {answer:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_listener_that_only_checks_spends_nothing_and_sees_what_another_gate_spent() {
+    let redis = Redis::start().await;
+    let replicas = Replicas::with(&redis.url(), |settings| {
+        settings["listen"] = json!([{"address": "127.0.0.1:0"},
+                                    {"address": "127.0.0.1:0", "mode": "forward_auth", "jti": "check"}]);
+    })
+    .await;
+    let client = replicas.client().await;
+    let asking = replicas.at(&client, 0).at_address(replicas.gates[0].forward_auth());
+    // As Envoy asks: the request itself is the original, and its `Host` is what the client addressed.
+    let request = client.get("/orders/1").prepare();
+    for _ in 0..2 {
+        assert_eq!(asking.send(&request).await.status, 200, "asked twice");
+    }
+    assert_eq!(replicas.at(&client, 1).send(&request).await.status, 200, "spent at the other gate");
+    assert_eq!(error_of(&asking.send(&request).await), (401, "invalid_dpop_proof".into()));
+}
+
+/// As the README says: the new secret is known everywhere before anybody uses it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_nonce_secret_is_rotated_at_one_gate_after_the_other_and_no_client_is_challenged() {
+    let redis = Redis::start().await;
+    let replicas = Replicas::start(&redis.url()).await;
+    let client = replicas.client().await;
+    replicas.folder.write("new.key", "another nonce secret of more than 32 bytes, for tests\n");
+    let mut reloads = [0; 2];
+    for (secret, previous) in [("nonce.key", Some("new.key")), ("new.key", Some("nonce.key")), ("new.key", None)] {
+        for gate in 0..2 {
+            let mut settings = replicas.settings.clone();
+            settings["dpop"]["nonce"]["secret_file"] = json!(secret);
+            if let Some(previous) = previous {
+                settings["dpop"]["nonce"]["previous_secret_file"] = json!(previous);
+            }
+            replicas.folder.configure(&settings);
+            replicas.gates[gate].signal("HUP");
+            reloads[gate] += 1;
+            let reloaded = || async { (replicas.gates[gate].log_of("reloaded").len() == reloads[gate]).then_some(()) };
+            until("the reload", reloaded).await;
+            for _ in 0..2 {
+                for gate in 0..2 {
+                    let answer = replicas.at(&client, gate).get("/orders/1").send().await;
+                    assert_eq!(answer.status, 200, "{secret}, {previous:?}: {answer:?}");
+                }
+            }
+        }
     }
 }

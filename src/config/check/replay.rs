@@ -26,7 +26,7 @@ impl Checker<'_> {
         }
     }
 
-    /// The shared store; `None` where none is asked for. What is written of one is checked all the same.
+    /// The shared store; `None` where none is asked for: then its form is checked, and no file of it is read.
     pub(super) fn redis(&mut self, replay: &raw::Replay, proof: &ProofPolicy) -> Option<RedisOptions> {
         let redis = &replay.redis;
         let timeout = self.span("dpop.replay.redis.timeout", &redis.timeout, "1ms", "10s");
@@ -43,7 +43,7 @@ impl Checker<'_> {
             }
             return None;
         }
-        let place = place?;
+        let place = self.with_password(place?, redis);
         let tls = self.redis_tls(&place, redis.tls.as_ref());
         if on_unavailable == OnUnavailable::Memory {
             let message = "memory: while the store cannot be reached, a proof passes once at each replica; expected \
@@ -74,7 +74,7 @@ impl Checker<'_> {
         if self.report.is_broken(key) {
             return None;
         }
-        let mut place = match Place::parse(&redis.url) {
+        let place = match Place::parse(&redis.url) {
             Ok(place) => place,
             Err(reason) => {
                 self.error(key, format!("{reason}; {FORMS}"));
@@ -87,13 +87,17 @@ impl Checker<'_> {
                            in its place";
             self.error(key, message);
         }
+        Some(place)
+    }
+
+    fn with_password(&mut self, mut place: Place, redis: &raw::Redis) -> Place {
         if let Some(password) = self.password(redis) {
             if place.credentials.password.is_some() {
                 self.error("dpop.replay.redis.password_file", "`url` has a password already; expected one of the two");
             }
             place.credentials.password = Some(password);
         }
-        Some(place)
+        place
     }
 
     fn password(&mut self, redis: &raw::Redis) -> Option<Secret> {

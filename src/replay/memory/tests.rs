@@ -1,8 +1,9 @@
 //! The memory store by its rules.
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::cast_possible_truncation)]
 
 use std::collections::HashSet;
 use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
 
 use proptest::prelude::*;
 
@@ -157,6 +158,74 @@ fn exactly_one_of_many_simultaneous_claims_is_granted() {
         let threads: Vec<_> = threads.collect();
         assert_eq!(threads.into_iter().filter_map(|thread| thread.join().ok()).filter(|won| *won).count(), 1);
     }
+}
+
+/// All sequences of seven small steps against a store of two, with a clock that steps both ways and restarts.
+#[test]
+fn no_short_sequence_grants_a_proof_twice() {
+    const LENGTH: u32 = 6;
+    const STEPS: usize = 7;
+    let mut granted_in_all = 0;
+    for number in 0..STEPS.pow(LENGTH) {
+        let options = MemoryOptions { capacity: 2, proof_lifetime: Duration::from_secs(2), floor: None };
+        let mut store = MemoryStore::new(options, IntGauge::new("entries", "entries").unwrap());
+        let (mut now, mut latest) = (START, START);
+        let mut granted = HashSet::new();
+        for place in 0..LENGTH {
+            match number / STEPS.pow(place) % STEPS {
+                // Three proofs: of now, of a second ago, and one whose date no step moves.
+                which @ 0..3 => {
+                    let iat = [now, now - 1, START + 1][which];
+                    // As the checklist does; without nonces, none from the future after a restart.
+                    if iat <= now && iat + 2 >= now && store.claim(&proof(which as u8, 0, iat), at(now)).is_ok() {
+                        assert!(granted.insert((which, iat)), "{number}: proof {which} of {iat} was granted twice");
+                        granted_in_all += 1;
+                    }
+                }
+                3 => now += 1,
+                4 => now += 3,
+                5 => now -= 2,
+                _ => {
+                    // A clock that is behind at the restart is more than a floor by the clock can cover.
+                    now = latest;
+                    let restarted = MemoryOptions { floor: Some(now), ..options };
+                    store = MemoryStore::new(restarted, IntGauge::new("entries", "entries").unwrap());
+                }
+            }
+            latest = latest.max(now);
+        }
+    }
+    assert!(granted_in_all > 100_000, "only {granted_in_all}");
+}
+
+#[test]
+fn threads_that_claim_expire_and_press_each_other_grant_nothing_twice_and_count_right() {
+    const PROOFS: u32 = 4_000;
+    let store = Arc::new(store(500, None));
+    let granted: Arc<Vec<AtomicUsize>> = Arc::new((0..PROOFS).map(|_| AtomicUsize::new(0)).collect());
+    let threads = (0..4).map(|thread| {
+        let (store, granted) = (Arc::clone(&store), Arc::clone(&granted));
+        std::thread::spawn(move || {
+            for jti in 0..PROOFS {
+                // Each thread's clock is off by another second, and all go on.
+                let second = START + u64::from(jti) / 50;
+                let claim = proof((jti % 20) as u8, jti, second);
+                if store.claim(&claim, at(second + thread % 2)).is_ok() {
+                    granted[jti as usize].fetch_add(1, Ordering::Relaxed);
+                }
+                assert!(store.len() <= 500);
+            }
+        })
+    });
+    for thread in threads.collect::<Vec<_>>() {
+        thread.join().unwrap();
+    }
+    assert!(granted.iter().all(|times| times.load(Ordering::Relaxed) <= 1));
+    assert!(granted.iter().filter(|times| times.load(Ordering::Relaxed) == 1).count() > 1_000);
+    let live: usize = store.shards.iter().map(|shard| lock(shard).tags().count()).sum();
+    assert_eq!((store.len(), store.entries.get()), (live, i64::try_from(live).unwrap()));
+    store.expire(at(START + 10_000));
+    assert_eq!((store.len(), store.entries.get()), (0, 0));
 }
 
 proptest! {

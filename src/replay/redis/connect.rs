@@ -1,6 +1,7 @@
 //! Connections to the store, and the search for its master.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use redis::aio::MultiplexedConnection;
 use redis::{AsyncConnectionConfig, FromRedisValue as _, RedisConnectionInfo, Value};
@@ -9,10 +10,14 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
+use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 
 use super::error::LinkError;
 use super::place::{Address, Credentials, Place, Topology};
+
+/// A sentinel, or a node of a cluster, that knows the master answers within this.
+pub(super) const ASK: Duration = Duration::from_millis(500);
 
 /// One connection, and the task that drives it: both end together.
 #[derive(Debug)]
@@ -47,25 +52,9 @@ impl Connector {
         match &self.place.topology {
             Topology::Node(address) => Ok(address.clone()),
             Topology::Sentinel { sentinels, service } => {
-                let mut why = LinkError::NoMaster;
-                for sentinel in sentinels {
-                    match self.of_sentinel(sentinel, service).await {
-                        Ok(master) => return Ok(master),
-                        Err(error) => why = error,
-                    }
-                }
-                Err(why)
+                first(sentinels, |sentinel| self.of_sentinel(sentinel, service)).await
             }
-            Topology::Cluster(seeds) => {
-                let mut why = LinkError::NoMaster;
-                for seed in seeds {
-                    match self.of_cluster(seed, key).await {
-                        Ok(master) => return Ok(master),
-                        Err(error) => why = error,
-                    }
-                }
-                Err(why)
-            }
+            Topology::Cluster(seeds) => first(seeds, |seed| self.of_cluster(seed, key)).await,
         }
     }
 
@@ -130,6 +119,21 @@ impl Connector {
             }
         }
     }
+}
+
+/// The first answer of those who may know; who does not answer holds the others up for a moment only.
+async fn first<'a, F>(of: &'a [Address], ask: impl Fn(&'a Address) -> F) -> Result<Address, LinkError>
+where
+    F: Future<Output = Result<Address, LinkError>>,
+{
+    let mut why = LinkError::NoMaster;
+    for address in of {
+        match timeout(ASK, ask(address)).await.unwrap_or(Err(LinkError::Timeout)) {
+            Ok(master) => return Ok(master),
+            Err(error) => why = error,
+        }
+    }
+    Err(why)
 }
 
 async fn open<S>(login: &RedisConnectionInfo, stream: S) -> Result<Connection, LinkError>

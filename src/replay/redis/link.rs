@@ -1,10 +1,11 @@
 //! One connection to one master, and every command that it is sent.
 
 use redis::{Cmd, Pipeline, Value, from_redis_value};
+use tokio::time::timeout;
 
 use crate::nonce::Life;
 
-use super::connect::{Connection, Connector};
+use super::connect::{ASK, Connection, Connector};
 use super::error::LinkError;
 use super::place::Address;
 use super::verdict::{Answer, Epoch};
@@ -28,11 +29,6 @@ pub(super) struct Link {
     history: String,
 }
 
-/// What a server says of itself.
-struct Identity {
-    history: String,
-}
-
 /// Whether the epoch that is there will do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Begin {
@@ -46,7 +42,7 @@ impl Link {
     pub(super) async fn open(connector: &Connector, epochs: &str, trial: &str, now: u64) -> Result<Self, LinkError> {
         let address = connector.master(trial).await?;
         let connection = connector.to_store(&address).await?;
-        let history = identify(&connection).await?.history;
+        let history = identify(&connection).await?;
         let epoch_key = format!("{epochs}{history}");
         let link = Self { connection, address, epoch_key, history };
         // Whatever a claim may be refused for (permissions, memory, an old server) shows here, not with a client's.
@@ -99,18 +95,19 @@ impl Link {
 
     /// Whether it is still the master that it was.
     pub(super) async fn verify(&self, connector: &Connector, trial: &str) -> Result<(), LinkError> {
-        if identify(&self.connection).await?.history != self.history {
+        if identify(&self.connection).await? != self.history {
             return Err(LinkError::Moved);
         }
         // Sentinels that cannot be asked are no reason to leave a master that answers.
-        match connector.master(trial).await {
-            Ok(address) if address != self.address => Err(LinkError::Moved),
-            Ok(_) | Err(_) => Ok(()),
+        match timeout(ASK, connector.master(trial)).await {
+            Ok(Ok(address)) if address != self.address => Err(LinkError::Moved),
+            Ok(Ok(_) | Err(_)) | Err(_) => Ok(()),
         }
     }
 }
 
-async fn identify(connection: &Connection) -> Result<Identity, LinkError> {
+/// The replication ID of a master that can keep the promise.
+async fn identify(connection: &Connection) -> Result<String, LinkError> {
     let mut ask = Pipeline::with_capacity(2);
     ask.cmd("INFO").arg("replication").cmd("INFO").arg("memory");
     let (replication, memory): (Value, Value) = ask.query_async(&mut connection.commands.clone()).await?;
@@ -124,7 +121,7 @@ async fn identify(connection: &Connection) -> Result<Identity, LinkError> {
     let bounded = field(&memory, "maxmemory").is_some_and(|bytes| bytes != "0");
     match field(&memory, "maxmemory_policy") {
         Some(policy) if bounded && policy != "noeviction" => Err(LinkError::Evicts(policy.to_owned())),
-        Some(_) | None => Ok(Identity { history: history.to_owned() }),
+        Some(_) | None => Ok(history.to_owned()),
     }
 }
 
