@@ -400,6 +400,16 @@ fn a_flush_between_two_claims_and_a_replica_that_is_behind_are_what_the_model_ca
     assert_eq!(granted, [1, 1, 1], "an honest client goes on: the keeper has heard of the new life");
 }
 
+#[test]
+fn what_a_clock_forgot_that_was_ahead_for_a_while_is_refused() {
+    for with_nonces in [true, false] {
+        let mut steps = vec![Step::Wait(SKEW + 1), Step::Sign(0, 0), Step::Wait(40), Step::Clock(None, 30)];
+        steps.extend([Step::Clock(None, 0), Step::Again(1, false)]);
+        let world = run(with_nonces, OnUnavailable::Reject, &steps);
+        assert_eq!(world.proofs[0].granted, [0], "nonces: {with_nonces}");
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 64, failure_persistence: None, ..ProptestConfig::default() })]
 
