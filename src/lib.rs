@@ -2,7 +2,8 @@
 //!
 //! # The map
 //!
-//! A file may use its own folder and the layers below it, nothing else; `tests/tidy.rs` proves it.
+//! A file may use its own folder and the layers below it, nothing else; `tests/tidy.rs` proves it. `demo` is there with
+//! the cargo feature of that name, which is on unless a build leaves it out.
 //!
 //! | layer | modules | what lives there |
 //! | --- | --- | --- |
@@ -52,6 +53,7 @@ pub mod proxy;
 pub mod app;
 pub mod cli;
 pub mod config;
+#[cfg(feature = "demo")]
 pub mod demo;
 pub mod server;
 pub mod telemetry;

@@ -1,8 +1,8 @@
 //! Stateless nonces (RFC 9449 sections 8 and 9; design section 3).
 //!
-//! A nonce is its issue time, the [`Life`] of the replay store that it was issued under, and a truncated HMAC-SHA-256
-//! over both. Any process with the secret can check one; nothing is stored, so a flood of challenges costs no memory,
-//! and any number of a client's requests may carry the same one.
+//! A nonce is its issue time, whose memory it is for (the process that issued it, or a [`Life`] of the store that
+//! replicas share), and a truncated HMAC-SHA-256 over both. Any process with the secret can check one; nothing is stored, so a flood of challenges costs no memory, and any number of a client's
+//! requests may carry the same one.
 
 use std::time::Duration;
 
@@ -15,10 +15,12 @@ use thiserror::Error;
 use crate::clock::Timestamp;
 use crate::secret::Secret;
 
-/// 8 bytes of time, 8 of the life, 16 of the HMAC.
+/// Of these, the last [`MAC_BYTES`] authenticate the others.
 const NONCE_BYTES: usize = 32;
-/// What the HMAC is taken over.
-const STAMP_BYTES: usize = 16;
+const TIME_BYTES: usize = 8;
+/// Random at each start of a process or a store: no two are likely to share it.
+const MEMORY_BYTES: usize = 8;
+const MAC_BYTES: usize = NONCE_BYTES - TIME_BYTES - MEMORY_BYTES;
 /// A nonce from a replica whose clock is a little ahead is taken.
 const CLOCK_TOLERANCE: Duration = Duration::from_secs(2);
 
@@ -31,27 +33,29 @@ pub struct NonceOptions {
     pub secret: Secret,
     /// What is still taken, while secrets rotate.
     pub previous: Option<Secret>,
-    /// Nonces issued before this are refused: set where the replay store does not remember what came before the start.
-    pub not_before: Option<Timestamp>,
+    /// Who issues: random at each start, and kept for as long as the process runs.
+    pub process: ProcessTag,
+    /// Nonces that another process issued before this are refused: set where the replay store does not remember what
+    /// was spent before the start. What this process issued is after its start whatever the clock says.
+    pub others_not_before: Option<Timestamp>,
 }
 
-/// One life of a replay store: as long as it has forgotten nothing. A proof whose nonce is from another life is refused,
-/// since the store cannot know what was spent then; no clock has a part in it.
+/// Tells a process from the one that ran before it with the same secret.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct ProcessTag(pub [u8; MEMORY_BYTES]);
+
+/// One life of a store that replicas share: as long as it has forgotten nothing. A proof whose nonce is from another life
+/// is refused, since the store cannot know what was spent then; no clock has a part in it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Life(u64);
 
 impl Life {
-    /// Of a store in this process' memory: which nonces are from before it, [`NonceOptions::not_before`] says.
-    pub const MEMORY: Self = Self(0);
     /// While a shared store cannot be reached and each process decides by itself.
     pub const FALLBACK: Self = Self(u64::MAX);
 
     /// Of a shared store, by its random number; `None` for the two that mean something else.
     pub const fn shared(number: u64) -> Option<Self> {
-        match Self(number) {
-            Self::MEMORY | Self::FALLBACK => None,
-            life => Some(life),
-        }
+        if number == 0 || number == Self::FALLBACK.0 { None } else { Some(Self(number)) }
     }
 
     /// Its number.
@@ -84,7 +88,7 @@ pub struct Accepted {
     pub renew: bool,
     /// When it was issued, by the clock of whoever did.
     pub issued: Timestamp,
-    /// The replay store's life at that time.
+    /// The shared store's life at that time; of a process' own memory, a number that no store has.
     pub life: Life,
 }
 
@@ -94,58 +98,72 @@ impl Nonces {
         Self { options }
     }
 
-    /// A fresh nonce, for proofs that the store in this life will be asked about.
-    pub fn issue(&self, now: Timestamp, life: Life) -> String {
-        let mut stamp = [0; STAMP_BYTES];
-        write(&mut stamp, now.as_micros().to_be_bytes().into_iter().chain(life.0.to_be_bytes()));
-        let mac = authenticate(&self.options.secret, &stamp).finalize().into_bytes();
+    /// How long one is taken after it was issued.
+    pub fn lifetime(&self) -> Duration {
+        self.options.lifetime
+    }
+
+    /// Whether the secret before the current one is still taken.
+    pub fn is_rotating(&self) -> bool {
+        self.options.previous.is_some()
+    }
+
+    /// A fresh nonce; for this process' own memory, or for a life of the shared store.
+    pub fn issue(&self, now: Timestamp, life: Option<Life>) -> String {
+        let (time, memory) = (now.as_micros().to_be_bytes(), life.map(|life| life.0.to_be_bytes()));
+        let memory = memory.unwrap_or(self.options.process.0);
+        let mac = authenticate(&self.options.secret, &time, &memory).finalize().into_bytes();
         let mut nonce = [0; NONCE_BYTES];
-        write(&mut nonce, stamp.into_iter().chain(mac));
+        for (to, from) in nonce.iter_mut().zip(time.iter().chain(&memory).chain(&mac)) {
+            *to = *from;
+        }
         URL_SAFE_NO_PAD.encode(nonce)
     }
 
-    /// Judges a nonce; the comparison is constant-time. Which life it is from is for the replay store to judge.
+    /// Judges a nonce; the comparison is constant-time. Which life of a shared store it is from is for the store to judge.
     pub fn check(&self, nonce: &str, now: Timestamp) -> Result<Accepted, NonceError> {
         let mut bytes = [0; NONCE_BYTES];
         let length = URL_SAFE_NO_PAD.decode_slice(nonce, &mut bytes).map_err(|_| NonceError::Unknown)?;
-        let (Some((stamp, mac)), NONCE_BYTES) = (bytes.split_first_chunk::<STAMP_BYTES>(), length) else {
+        let Some((time, (memory, mac))) = parts(&bytes).filter(|_| length == NONCE_BYTES) else {
             return Err(NonceError::Unknown);
         };
-        let current = authenticate(&self.options.secret, stamp).verify_truncated_left(mac).is_ok();
-        let previous = || {
-            let previous = self.options.previous.as_ref();
-            previous.is_some_and(|secret| authenticate(secret, stamp).verify_truncated_left(mac).is_ok())
-        };
+        let fits = |secret| authenticate(secret, time, memory).verify_truncated_left(mac).is_ok();
+        let current = fits(&self.options.secret);
+        let previous = || self.options.previous.as_ref().is_some_and(fits);
         if !current && !previous() {
             return Err(NonceError::Unknown);
         }
 
-        let stamp = u128::from_be_bytes(*stamp);
-        #[allow(clippy::cast_possible_truncation, reason = "the two halves")]
-        let (issued, life) = (Timestamp::from_micros((stamp >> 64) as u64), Life(stamp as u64));
+        let issued = Timestamp::from_micros(u64::from_be_bytes(*time));
         if issued > now + CLOCK_TOLERANCE {
             // Ours, but from a time to come: the clock was set back. It would outlive its lifetime.
             return Err(NonceError::Unknown);
         }
         let age = now.since(issued);
-        if age > self.options.lifetime || self.options.not_before.is_some_and(|start| issued < start) {
+        let anothers = ProcessTag(*memory) != self.options.process;
+        let forgotten = anothers && self.options.others_not_before.is_some_and(|start| issued < start);
+        if age > self.options.lifetime || forgotten {
             return Err(NonceError::TooOld);
         }
+        let life = Life(u64::from_be_bytes(*memory));
         Ok(Accepted { renew: !current || age > self.options.lifetime / 2, issued, life })
     }
 }
 
-fn write(to: &mut [u8], from: impl Iterator<Item = u8>) {
-    for (to, from) in to.iter_mut().zip(from) {
-        *to = from;
-    }
+type Parts<'a> = (&'a [u8; TIME_BYTES], (&'a [u8; MEMORY_BYTES], &'a [u8; MAC_BYTES]));
+
+fn parts(nonce: &[u8; NONCE_BYTES]) -> Option<Parts<'_>> {
+    let (time, rest) = nonce.split_first_chunk()?;
+    let (memory, mac) = rest.split_first_chunk()?;
+    Some((time, (memory, mac.try_into().ok()?)))
 }
 
-fn authenticate(secret: &Secret, stamp: &[u8; STAMP_BYTES]) -> Hmac<Sha256> {
+fn authenticate(secret: &Secret, time: &[u8; TIME_BYTES], memory: &[u8; MEMORY_BYTES]) -> Hmac<Sha256> {
     // HMAC takes a key of any length (RFC 2104), so this cannot fail.
     #[allow(clippy::expect_used)]
     let mut mac = Hmac::<Sha256>::new_from_slice(secret.reveal()).expect("HMAC takes a key of any length");
-    mac.update(stamp);
+    mac.update(time);
+    mac.update(memory);
     mac
 }
 
@@ -156,10 +174,16 @@ mod tests {
 
     const NOW: Timestamp = Timestamp::from_secs(1_800_000_000);
 
-    const LIFE: Life = Life(7);
-
     fn accepted(renew: bool) -> Accepted {
-        Accepted { renew, issued: NOW, life: LIFE }
+        Accepted { renew, issued: NOW, life: Life(u64::from_be_bytes([7; 8])) }
+    }
+
+    #[test]
+    fn a_life_is_carried_and_the_two_that_are_none_are_not_made() {
+        let nonces = Nonces::new(nonces(1));
+        let life = Life::shared(42).unwrap();
+        assert_eq!(nonces.check(&nonces.issue(NOW, Some(life)), NOW).unwrap().life, life);
+        assert_eq!((Life::shared(0), Life::shared(u64::MAX)), (None, None));
     }
 
     fn nonces(secret: u8) -> NonceOptions {
@@ -167,14 +191,15 @@ mod tests {
             lifetime: Duration::from_secs(300),
             secret: Secret::new(vec![secret; 32]),
             previous: None,
-            not_before: None,
+            process: ProcessTag([7; 8]),
+            others_not_before: None,
         }
     }
 
     #[test]
     fn lives_to_the_end_of_its_lifetime_and_asks_for_renewal_past_half() {
         let nonces = Nonces::new(nonces(1));
-        let nonce = nonces.issue(NOW, LIFE);
+        let nonce = nonces.issue(NOW, None);
         for (age, expected) in [
             (0, Ok(accepted(false))),
             (150, Ok(accepted(false))),
@@ -189,7 +214,7 @@ mod tests {
     #[test]
     fn every_changed_character_is_noticed() {
         let nonces = Nonces::new(nonces(1));
-        let nonce = nonces.issue(NOW, LIFE);
+        let nonce = nonces.issue(NOW, None);
         for at in 0..nonce.len() {
             let mut changed = nonce.clone().into_bytes();
             changed[at] = if changed[at] == b'A' { b'B' } else { b'A' };
@@ -202,7 +227,7 @@ mod tests {
 
     #[test]
     fn the_previous_secret_is_taken_and_renewed_and_the_one_before_is_not() {
-        let old = Nonces::new(nonces(1)).issue(NOW, LIFE);
+        let old = Nonces::new(nonces(1)).issue(NOW, None);
         let rotated = Nonces::new(NonceOptions { previous: Some(Secret::new(vec![1; 32])), ..nonces(2) });
         assert_eq!(rotated.check(&old, NOW), Ok(accepted(true)));
         let twice = Nonces::new(NonceOptions { previous: Some(Secret::new(vec![2; 32])), ..nonces(3) });
@@ -210,14 +235,23 @@ mod tests {
     }
 
     #[test]
-    fn one_from_before_the_start_or_from_the_future_is_refused() {
+    fn one_of_another_process_from_before_the_start_is_refused_and_so_is_one_from_the_future() {
         let start = NOW + Duration::from_micros(1);
-        let restarted = Nonces::new(NonceOptions { not_before: Some(start), ..nonces(1) });
-        assert_eq!(restarted.check(&restarted.issue(NOW, LIFE), start), Err(NonceError::TooOld));
-        assert!(restarted.check(&restarted.issue(start, LIFE), start).is_ok());
+        let before = Nonces::new(NonceOptions { process: ProcessTag([8; 8]), ..nonces(1) });
+        let restarted = Nonces::new(NonceOptions { others_not_before: Some(start), ..nonces(1) });
+        assert_eq!(restarted.check(&before.issue(NOW, None), start), Err(NonceError::TooOld));
+        assert!(restarted.check(&before.issue(start, None), start).is_ok(), "another replica's");
         assert_eq!(
-            restarted.check(&restarted.issue(NOW + Duration::from_secs(30), LIFE), NOW),
+            restarted.check(&restarted.issue(NOW + Duration::from_secs(30), None), NOW),
             Err(NonceError::Unknown)
         );
+    }
+
+    /// Started while the clock was ahead: once it is right, what is issued seems to be from before the start.
+    #[test]
+    fn a_clock_that_is_put_right_after_the_start_shuts_nobody_out() {
+        let start = NOW + Duration::from_secs(120);
+        let nonces = Nonces::new(NonceOptions { others_not_before: Some(start), ..nonces(1) });
+        assert!(nonces.check(&nonces.issue(NOW, None), NOW).is_ok());
     }
 }

@@ -68,7 +68,8 @@ fn depth_of(path: &Path) -> usize {
     if path.ends_with("mod.rs") { segments - 1 } else { segments }
 }
 
-/// Line numbers and top-level modules that the text names, by `crate::x`, `crate::{x, y::z}` or `super::` up to the root.
+/// Line numbers and top-level modules that the text names, by `crate::x`, `crate::{x, y::z}` or `super::` up to the
+/// root.
 fn references(text: &str, depth: usize) -> Vec<(usize, String)> {
     let mut found = Vec::new();
     let mut inline = 0;
@@ -212,8 +213,10 @@ fn files_have_names_that_say_something_and_a_size_that_can_be_read() {
     }
     for (path, text) in ["src", "tests", "benches"].into_iter().flat_map(sources) {
         for (number, line) in text.lines().enumerate() {
+            // What cannot be broken: a string, a row of a table.
+            let whole = line.contains('"') || line.trim_start().starts_with("//! |");
             let columns = line.chars().count();
-            assert!(columns <= LINE_COLUMNS, "{}:{}: {columns} columns", path.display(), number + 1);
+            assert!(columns <= LINE_COLUMNS || whole, "{}:{}: {columns} columns", path.display(), number + 1);
         }
     }
 }

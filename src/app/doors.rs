@@ -11,9 +11,10 @@ use http_body_util::{BodyExt as _, Full};
 use hyper::body::Incoming;
 use tokio::task::JoinSet;
 
-use crate::admin::{Admin, Readiness, ReplayStatus, RouteStatus, Status};
+use crate::admin::{Admin, EndpointStatus, NonceStatus, Readiness, ReplayStatus, RouteStatus, Status};
 use crate::forward_auth::ForwardAuth;
 use crate::policy::{Auth, Mode, PathMatch, Route, RouteMatch};
+use crate::proxy::upstream::{self, Upstream};
 use crate::proxy::{self, Proxy};
 use crate::replay::RedisStore;
 use crate::server::{Bounds, Door, Handler, Limits, ListenAddress, Listener, ListenerOptions, Service, Socket};
@@ -172,16 +173,12 @@ impl Doors {
 
     /// Drains the clients' listeners, and only then the operators'.
     pub(super) async fn drain(self, limit: Duration, admin_limit: Duration) {
-        let mut clients = JoinSet::new();
-        let mut operators = JoinSet::new();
-        for door in self.open {
-            match door.purpose.kind {
-                Kind::Client(_) => clients.spawn(door.listener.drain(limit)),
-                Kind::Admin => operators.spawn(door.listener.drain(admin_limit)),
-            };
+        let (operators, clients): (Vec<_>, Vec<_>) =
+            self.open.into_iter().partition(|door| matches!(door.purpose.kind, Kind::Admin));
+        for (doors, limit) in [(clients, limit), (operators, admin_limit)] {
+            let mut draining: JoinSet<()> = doors.into_iter().map(|door| door.listener.drain(limit)).collect();
+            while draining.join_next().await.is_some() {}
         }
-        while clients.join_next().await.is_some() {}
-        while operators.join_next().await.is_some() {}
     }
 }
 
@@ -256,20 +253,40 @@ fn status(shared: &Shared) -> Status {
         Readiness::Ready
     };
     let mut upstreams: Vec<_> =
-        live.upstreams.iter().map(|(name, upstream)| (Arc::clone(name), upstream.status())).collect();
+        live.upstreams.iter().map(|(name, upstream)| (Arc::clone(name), endpoints(upstream))).collect();
     upstreams.sort_by(|(one, _), (other, _)| one.cmp(other));
+    let (now, totals) = (shared.clock.now(), shared.metrics.totals());
     Status {
-        now: shared.clock.now(),
+        now,
         started: shared.started,
         readiness,
         routes: live.gate.routes.iter().map(|route| route_status(route)).collect(),
         upstreams,
         issuers: live.gate.issuers.status(),
+        nonces: live
+            .gate
+            .nonces
+            .as_ref()
+            .map(|nonces| NonceStatus { lifetime: nonces.lifetime().as_secs(), rotating: nonces.is_rotating() }),
         replay: ReplayStatus {
             entries: live.gate.replay.memory().len(),
+            capacity: shared.replay_capacity.load(Ordering::Relaxed),
             shared: live.gate.replay.shared().map(RedisStore::status),
         },
+        connections: u64::try_from(shared.metrics.connections.get()).unwrap_or_default(),
+        history: shared.history.stretches(now, &totals),
+        totals,
+        refusals: shared.recent.all(),
     }
+}
+
+fn endpoints(upstream: &Upstream) -> Vec<EndpointStatus> {
+    let status = |endpoint: upstream::EndpointStatus| EndpointStatus {
+        url: endpoint.url,
+        healthy: endpoint.healthy,
+        in_flight: endpoint.in_flight,
+    };
+    upstream.status().into_iter().map(status).collect()
 }
 
 fn route_status(route: &Route) -> RouteStatus {
@@ -283,7 +300,7 @@ fn route_status(route: &Route) -> RouteStatus {
     RouteStatus {
         label: route.metrics.label().to_owned(),
         matches: format!("{methods} {}{path}{rest}", host.as_deref().unwrap_or_default()),
-        upstream: Arc::clone(&route.upstream),
+        upstream: route.upstream.to_string(),
         auth: match route.auth {
             Auth::Dpop => "dpop",
             Auth::DpopOrBearer => "dpop_or_bearer",

@@ -10,8 +10,9 @@ use crate::clock::{Clock, Timestamp};
 use crate::config::{Config, IdentityConfig, NonceConfig, RouteConfig};
 use crate::gate::{AssertionOptions, Gate, IdentityOptions};
 use crate::issuer::{Bounds, Issuers};
+use crate::journal::Recent;
 use crate::metrics::Metrics;
-use crate::nonce::{NonceOptions, Nonces};
+use crate::nonce::{NonceOptions, Nonces, ProcessTag};
 use crate::policy::{Route, Routes};
 use crate::proxy::upstream::Upstream;
 use crate::replay::{MemoryOptions, MemoryStore, RedisMetrics, RedisOptions, RedisStore, ReplayStore};
@@ -27,8 +28,10 @@ const UNROUTED: &str = "none";
 pub(super) struct Context<'a> {
     pub(super) clock: &'a Clock,
     pub(super) metrics: &'a Arc<Metrics>,
+    pub(super) recent: &'a Arc<Recent>,
     pub(super) started: Timestamp,
     pub(super) nonce_secret: &'a Secret,
+    pub(super) process: ProcessTag,
     pub(super) replay: &'a Arc<ReplayStore>,
     /// What issuers are reached with.
     pub(super) issuer_tls: &'a Arc<rustls::ClientConfig>,
@@ -80,8 +83,8 @@ pub(super) fn build(config: Config, context: &Context<'_>) -> Parts {
     let gate = Arc::new(Gate {
         trust: config.trust,
         routes: Routes::new(config.routes.into_iter().map(|options| route(options, metrics)).collect()),
+        nonces: config.nonce.map(|options| nonces(options, config.proof.clock_skew, context)),
         proof: config.proof,
-        nonces: config.nonce.map(|options| nonces(options, context)),
         replay: Arc::clone(context.replay),
         issuers,
         identity: identity(config.identity),
@@ -92,8 +95,16 @@ pub(super) fn build(config: Config, context: &Context<'_>) -> Parts {
             gate: Arc::clone(&gate),
             trust: config.forward_auth_trust,
             unrouted: Arc::clone(&unrouted),
+            recent: Arc::clone(context.recent),
         },
-        proxy: proxy::Live { gate, upstreams, body_bytes: config.body_bytes, unrouted },
+        proxy: proxy::Live {
+            gate,
+            upstreams,
+            body_bytes: config.body_bytes,
+            body_pause: config.limits.idle_timeout,
+            unrouted,
+            recent: Arc::clone(context.recent),
+        },
         tasks,
     }
 }
@@ -151,13 +162,16 @@ pub(super) fn replay_store(
     Arc::new(store)
 }
 
-fn nonces(options: NonceConfig, context: &Context<'_>) -> Nonces {
+fn nonces(options: NonceConfig, clock_skew: Duration, context: &Context<'_>) -> Nonces {
     Nonces::new(NonceOptions {
         lifetime: options.lifetime,
         secret: options.secret.unwrap_or_else(|| context.nonce_secret.clone()),
         previous: options.previous,
-        // The memory store knows nothing of what was spent before; a shared one says so itself, by its life.
-        not_before: context.replay.shared().is_none().then_some(context.started),
+        process: context.process,
+        // The memory store knows nothing of what was spent before. Nor may the clock have been right: whoever shares
+        // the secret was this process's predecessor or is its neighbour, and no nonce tells which.
+        // A shared store says so itself, by its life.
+        others_not_before: context.replay.shared().is_none().then_some(context.started + clock_skew),
     })
 }
 

@@ -20,7 +20,7 @@ pub(super) fn run(args: Args) -> ExitCode {
         Err(problems) => return refuse(&problems),
     };
     for warning in &config.warnings {
-        output::note(&format_args!("warning: {warning}"));
+        output::note(&warning);
     }
     match output::line(&format_args!("{}: ok", args.file.config.display())) {
         Ok(()) => ExitCode::SUCCESS,

@@ -18,7 +18,8 @@ pub(super) struct Args {
     /// The algorithm that the key is for; it becomes the JWK's `alg`
     #[arg(long, value_enum, ignore_case = true, default_value_t = KeyAlgorithm::Es256)]
     alg: KeyAlgorithm,
-    /// Where to write it, readable by you alone (mode 0600); an existing file is never overwritten. Standard output if absent
+    /// Where to write it, readable by you alone (mode 0600); an existing file is never overwritten. Standard output if
+    /// absent
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
 }

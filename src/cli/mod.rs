@@ -2,6 +2,7 @@
 #![allow(clippy::needless_pass_by_value, reason = "every command takes its arguments over")]
 
 mod check;
+#[cfg(feature = "demo")]
 mod demo;
 mod keygen;
 mod output;
@@ -37,8 +38,8 @@ struct CommandLine {
 enum Command {
     /// Serve what a configuration file says
     ///
-    /// SIGTERM and SIGINT drain and exit 0, a second one ends at once. SIGHUP reads the file again; one with problems is
-    /// refused, and the old one keeps serving.
+    /// SIGTERM and SIGINT drain and exit 0, a second one ends at once. SIGHUP reads the file again; one with problems
+    /// is refused, and the old one keeps serving.
     #[command(after_help = "\
 Examples:
   dpop-gate run --config /etc/dpop-gate/gateway.yaml
@@ -70,11 +71,13 @@ Examples:
   dpop-gate proof --key client.jwk --method GET --url https://api.example.com/orders/1
   dpop-gate proof --key client.jwk --method GET --url http://127.0.0.1:8080/orders/1 --token @token.txt --nonce N")]
     Proof(proof::Args),
+    #[cfg(feature = "demo")]
     /// Run a whole small world on loopback: an authorization server, a legacy service, and the gate before it
     #[command(after_help = "\
 Examples:
   dpop-gate demo
-  dpop-gate demo --listen 127.0.0.1:9090")]
+  dpop-gate demo --listen 127.0.0.1:9090
+  dpop-gate demo --config-out gateway.yaml    its gate's configuration, to start from")]
     Demo(demo::Args),
 }
 
@@ -102,6 +105,7 @@ pub fn main() -> ExitCode {
         Command::Schema(args) => schema::run(args),
         Command::Keygen(args) => keygen::run(args),
         Command::Proof(args) => proof::run(args),
+        #[cfg(feature = "demo")]
         Command::Demo(args) => demo::run(args),
     }
 }
@@ -118,9 +122,10 @@ mod tests {
         line.build();
         line.clone().debug_assert();
         let names: Vec<&str> = line.get_subcommands().map(clap::Command::get_name).collect();
-        for expected in ["run", "check", "schema", "keygen", "proof", "demo"] {
+        for expected in ["run", "check", "schema", "keygen", "proof"] {
             assert!(names.contains(&expected), "{expected}");
         }
+        assert_eq!(names.contains(&"demo"), cfg!(feature = "demo"));
         for command in line.get_subcommands().filter(|command| command.get_name() != "help") {
             let examples = command.get_after_help().map(ToString::to_string).unwrap_or_default();
             let shown = format!("\n  dpop-gate {}", command.get_name());

@@ -145,7 +145,8 @@ fn read(path: &Path, limit: u64) -> io::Result<zeroize::Zeroizing<Vec<u8>>> {
     Ok(bytes)
 }
 
-/// RFC 9449 section 4.2: the target URI "without query and fragment parts". An empty path is what goes on the wire, `/`.
+/// RFC 9449 section 4.2: the target URI "without query and fragment parts". An empty path is what goes on the wire,
+/// `/`.
 fn htu(url: &str) -> Result<String, String> {
     let wrong = || "--url: not a URL to call; expected http:// or https://, a host, and a path".to_owned();
     let end = url.find(['?', '#']).unwrap_or(url.len());

@@ -1,12 +1,19 @@
 //! The file as it is written. These types are the only place where a key is spelled and a default stands; the JSON
 //! Schema, and with it the check for unknown keys, is derived from them. Doc comments are the schema's descriptions.
 
+mod defaults;
+
 use std::collections::BTreeMap;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::units::{Size, Span};
+
+use defaults::{
+    assertion_header, assertion_lifetime, connect_timeout, health_interval, introspection_cache, introspection_timeout,
+    token_algorithms, upstream_timeout, yes,
+};
 
 /// Configuration of dpop-gate.
 #[derive(Deserialize, Serialize, JsonSchema)]
@@ -518,121 +525,4 @@ pub(super) struct Limits {
     /// Open connections; further ones wait until one is free.
     #[schemars(range(min = 1))]
     pub(super) connections: u64,
-}
-
-impl Default for TokenTypes {
-    fn default() -> Self {
-        Self::Word(AnyType::Any)
-    }
-}
-
-impl Default for Dpop {
-    fn default() -> Self {
-        Self {
-            algorithms: words(&["ES256", "ES384", "EdDSA", "RS256", "PS256"]),
-            proof_lifetime: Span::of("60s"),
-            clock_skew: Span::of("15s"),
-            nonce: Nonce::default(),
-            replay: Replay::default(),
-        }
-    }
-}
-
-impl Default for Nonce {
-    fn default() -> Self {
-        Self { mode: NonceMode::Required, lifetime: Span::of("5m"), secret_file: None, previous_secret_file: None }
-    }
-}
-
-impl Default for Replay {
-    fn default() -> Self {
-        Self {
-            store: Store::Memory,
-            capacity: 1_000_000,
-            redis: Redis::default(),
-            on_unavailable: OnUnavailable::Reject,
-        }
-    }
-}
-
-impl Default for Redis {
-    fn default() -> Self {
-        Self {
-            url: "redis://127.0.0.1:6379/0".to_owned(),
-            password_file: None,
-            key_prefix: "dpop-gate:jti:".to_owned(),
-            timeout: Span::of("50ms"),
-            tls: None,
-        }
-    }
-}
-
-impl Default for Identity {
-    fn default() -> Self {
-        let set = [
-            ("X-Auth-Issuer", "iss"),
-            ("X-Auth-Subject", "sub"),
-            ("X-Auth-Client-Id", "client_id"),
-            ("X-Auth-Scope", "scope"),
-            ("X-Auth-Jkt", "cnf.jkt"),
-        ];
-        Self {
-            headers: set.map(|(header, claim)| (header.to_owned(), claim.to_owned())).into(),
-            forward_token: ForwardToken::Flag(false),
-            assertion: None,
-        }
-    }
-}
-
-impl Default for Limits {
-    fn default() -> Self {
-        Self {
-            header_bytes: Size::of("32KiB"),
-            body_bytes: Size::bytes_of(0),
-            header_timeout: Span::of("10s"),
-            idle_timeout: Span::of("75s"),
-            drain_timeout: Span::of("30s"),
-            connections: 10_000,
-        }
-    }
-}
-
-fn token_algorithms() -> Vec<String> {
-    words(&["RS256", "ES256", "PS256", "EdDSA"])
-}
-
-fn introspection_cache() -> Span {
-    Span::of("30s")
-}
-
-fn introspection_timeout() -> Span {
-    Span::of("2s")
-}
-
-fn connect_timeout() -> Span {
-    Span::of("1s")
-}
-
-fn upstream_timeout() -> Span {
-    Span::of("30s")
-}
-
-fn health_interval() -> Span {
-    Span::of("5s")
-}
-
-fn assertion_header() -> String {
-    "X-Auth-Assertion".to_owned()
-}
-
-fn assertion_lifetime() -> Span {
-    Span::of("60s")
-}
-
-fn yes() -> bool {
-    true
-}
-
-fn words(words: &[&str]) -> Vec<String> {
-    words.iter().map(|&word| word.to_owned()).collect()
 }

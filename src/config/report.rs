@@ -76,6 +76,14 @@ impl Report {
         self.broken.insert(key.to_owned());
     }
 
+    /// A key that nobody knows. Its name may look like a path (`routes[x`), so only its parent can excuse it.
+    pub(super) fn unknown(&mut self, parent: &str, key: &str, place: Place, message: String) {
+        if !self.is_broken(parent) {
+            self.push(place, key, message, Severity::Error);
+        }
+        self.broken.insert(key.to_owned());
+    }
+
     /// A required key that is not there: told at the place of what should hold it.
     pub(super) fn missing(&mut self, parent: &str, key: &str, place: Place, message: String) {
         let place = self.places.get(parent).copied().unwrap_or(place);

@@ -146,7 +146,7 @@ impl Walker<'_> {
                 format!("unknown key `{key}`; expected one of {}", known.join(", "))
             }
         };
-        self.report.broken(&path_of_entry, entry.place, message);
+        self.report.unknown(path, &path_of_entry, entry.place, message);
     }
 
     fn list(&mut self, schema: &Value, items: &[Node], node: &Node, path: &str) -> Option<Value> {

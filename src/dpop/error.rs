@@ -20,7 +20,8 @@ pub enum ProofError {
     /// Check 5.
     #[error("the DPoP proof's algorithm is not accepted")]
     UnsupportedAlg,
-    /// Check 6: the `jwk` is missing, malformed, off its curve, of a size or type that is not taken, or not `alg`'s type.
+    /// Check 6: the `jwk` is missing, malformed, off its curve, of a size or type that is not taken, or not `alg`'s
+    /// type.
     #[error("the DPoP proof's jwk is not acceptable")]
     InvalidJwk,
     /// Check 7.

@@ -6,7 +6,7 @@ mod verify;
 
 pub use error::ProofError;
 pub use proof::{MAX_JTI_BYTES, MAX_PROOF_BYTES, Proof};
-pub use verify::{BoundKey, Expected, NonceCheck, ProofPolicy, VerifiedProof, verify};
+pub use verify::{BoundKey, Expected, NonceCheck, ProofPolicy, VerifiedProof, claimed_key, verify};
 
 #[cfg(test)]
 mod tests;

@@ -7,6 +7,7 @@ use std::fmt;
 use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, Visitor};
 use serde_json::Value;
 
+use crate::clock::Timestamp;
 use crate::jose::{
     Algorithm, Compact, IgnoredSeed, JwkError, NameSeed, PublicKey, StrictSeed, StrictValue, TextSeed, parse_strictly,
 };
@@ -27,10 +28,11 @@ pub struct Proof<'a> {
     pub(super) jti: String,
     pub(super) htm: String,
     pub(super) htu: String,
-    /// Seconds since the epoch, fractions cut off.
-    pub(super) iat: u64,
+    pub(super) iat: Timestamp,
     pub(super) ath: Option<String>,
     pub(super) nonce: Option<String>,
+    pub(super) exp: Option<Timestamp>,
+    pub(super) nbf: Option<Timestamp>,
 }
 
 impl<'a> Proof<'a> {
@@ -76,6 +78,8 @@ impl<'a> Proof<'a> {
             iat: claims.iat,
             ath: claims.ath,
             nonce: claims.nonce,
+            exp: claims.exp,
+            nbf: claims.nbf,
         })
     }
 }
@@ -135,14 +139,16 @@ impl<'de> Visitor<'de> for HeaderSeed {
     }
 }
 
-/// The claims of RFC 9449 section 4.2.
+/// The claims of RFC 9449 section 4.2, and what RFC 7519 says of any JWT.
 struct Claims {
     jti: String,
     htm: String,
     htu: String,
-    iat: u64,
+    iat: Timestamp,
     ath: Option<String>,
     nonce: Option<String>,
+    exp: Option<Timestamp>,
+    nbf: Option<Timestamp>,
 }
 
 struct ClaimsSeed;
@@ -164,6 +170,7 @@ impl<'de> Visitor<'de> for ClaimsSeed {
 
     fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<Claims, A::Error> {
         let (mut jti, mut htm, mut htu, mut iat, mut ath, mut nonce) = (None, None, None, None, None, None);
+        let (mut exp, mut nbf) = (None, None);
         let mut others = BTreeSet::new();
         while let Some(name) = members.next_key_seed(NameSeed)? {
             match &*name {
@@ -173,6 +180,8 @@ impl<'de> Visitor<'de> for ClaimsSeed {
                 "iat" => once(&mut iat, members.next_value_seed(NumericDateSeed)?)?,
                 "ath" => once(&mut ath, text(&mut members)?)?,
                 "nonce" => once(&mut nonce, text(&mut members)?)?,
+                "exp" => once(&mut exp, members.next_value_seed(NumericDateSeed)?)?,
+                "nbf" => once(&mut nbf, members.next_value_seed(NumericDateSeed)?)?,
                 _ => {
                     members.next_value_seed(IgnoredSeed)?;
                     if !others.insert(name) {
@@ -187,7 +196,7 @@ impl<'de> Visitor<'de> for ClaimsSeed {
             return Err(A::Error::custom("jti is empty or too long"));
         }
         let iat = iat.ok_or_else(|| A::Error::custom("a required claim is missing"))?;
-        Ok(Claims { jti, htm: required(htm)?, htu: required(htu)?, iat, ath, nonce })
+        Ok(Claims { jti, htm: required(htm)?, htu: required(htu)?, iat, ath, nonce, exp, nbf })
     }
 }
 
@@ -201,35 +210,35 @@ fn once<T, E: Error>(claim: &mut Option<T>, value: T) -> Result<(), E> {
     if claim.replace(value).is_some() { Err(E::custom("duplicate member")) } else { Ok(()) }
 }
 
-/// A `NumericDate` (RFC 7519 section 2), which may have a fraction: whole seconds, rounded down, before 1970 as 1970.
-/// Times beyond 64 bits are the end of time.
+/// A `NumericDate` (RFC 7519 section 2), which may have a fraction; before 1970 it is 1970, and times beyond 64 bits
+/// are the end of time.
 struct NumericDateSeed;
 
 impl<'de> DeserializeSeed<'de> for NumericDateSeed {
-    type Value = u64;
+    type Value = Timestamp;
 
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<u64, D::Error> {
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Timestamp, D::Error> {
         deserializer.deserialize_any(self)
     }
 }
 
 impl Visitor<'_> for NumericDateSeed {
-    type Value = u64;
+    type Value = Timestamp;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("seconds since 1970")
     }
 
-    fn visit_u64<E: Error>(self, secs: u64) -> Result<u64, E> {
-        Ok(secs)
+    fn visit_u64<E: Error>(self, secs: u64) -> Result<Timestamp, E> {
+        Ok(Timestamp::from_secs(secs))
     }
 
-    fn visit_i64<E: Error>(self, secs: i64) -> Result<u64, E> {
-        Ok(u64::try_from(secs).unwrap_or(0))
+    fn visit_i64<E: Error>(self, secs: i64) -> Result<Timestamp, E> {
+        Ok(Timestamp::from_secs(u64::try_from(secs).unwrap_or(0)))
     }
 
     #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "`as` saturates, and that is the rule")]
-    fn visit_f64<E: Error>(self, secs: f64) -> Result<u64, E> {
-        Ok(secs as u64)
+    fn visit_f64<E: Error>(self, secs: f64) -> Result<Timestamp, E> {
+        Ok(Timestamp::from_micros((secs * 1e6) as u64))
     }
 }

@@ -341,6 +341,19 @@ fn the_age_is_exact_to_the_microsecond() {
         let (result, _) = judge(Case { now, ..right() });
         assert_eq!(result.err(), error.map(Refused::Proof), "{now:?}");
     }
+    for (claim, value, error) in [
+        ("iat", json!(NOW as f64 + 15.5), Some(ProofError::IatInFuture)),
+        ("iat", json!(NOW as f64 - 60.5), Some(ProofError::IatExpired)),
+        ("exp", json!(NOW - 15), Some(ProofError::IatExpired)),
+        ("exp", json!(NOW - 14), None),
+        ("nbf", json!(NOW + 16), Some(ProofError::IatInFuture)),
+        ("nbf", json!(NOW + 15), None),
+        ("exp", json!("soon"), Some(ProofError::Malformed)),
+    ] {
+        let mut case = right();
+        case.claims[claim] = value.clone();
+        assert_eq!(judge(case).0.err(), error.map(Refused::Proof), "{claim} {value}");
+    }
     for iat in [json!(1_800_000_000.9), json!(1.8e9)] {
         let mut case = right();
         case.claims["iat"] = iat;

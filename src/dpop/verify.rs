@@ -65,7 +65,7 @@ pub trait BoundKey<E> {
 pub struct VerifiedProof {
     key: PublicKey,
     jti: String,
-    iat: u64,
+    iat: Timestamp,
 }
 
 impl VerifiedProof {
@@ -79,15 +79,15 @@ impl VerifiedProof {
         &self.jti
     }
 
-    /// When the proof says that it was made: seconds since the epoch.
+    /// When the proof says that it was made: seconds since the epoch, a fraction cut off.
     pub fn iat(&self) -> u64 {
-        self.iat
+        self.iat.as_secs()
     }
 }
 
 impl fmt::Debug for VerifiedProof {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("VerifiedProof").field("key", &self.key).field("iat", &self.iat).finish_non_exhaustive()
+        f.debug_struct("VerifiedProof").field("key", &self.key).field("iat", &self.iat()).finish_non_exhaustive()
     }
 }
 
@@ -132,6 +132,13 @@ fn the_only_proof(headers: &HeaderMap) -> Result<&str, ProofError> {
     std::str::from_utf8(value.as_bytes()).map_err(|_| ProofError::Malformed)
 }
 
+/// The key that a request's one proof says to be signed with, **not verified**: for an operator who looks for a client
+/// whose requests are refused.
+pub fn claimed_key(headers: &HeaderMap) -> Option<Thumbprint> {
+    let proof = Proof::parse(the_only_proof(headers).ok()?, &Algorithm::ALL).ok()?;
+    Some(*proof.key.thumbprint())
+}
+
 /// Check 8: "The htm claim matches the HTTP method of the current request." Methods are case-sensitive (RFC 9110
 /// section 9.1).
 fn check_method(proof: &Proof<'_>, methods: &[&str]) -> Result<(), ProofError> {
@@ -145,13 +152,13 @@ fn check_uri(proof: &Proof<'_>, target: &Target) -> Result<(), ProofError> {
 }
 
 /// Check 11: "The creation time of the JWT, as determined by either the iat claim or a server managed timestamp via the
-/// nonce claim, is within an acceptable window." Always by `iat`; the nonce's age is the nonce check's affair.
+/// nonce claim, is within an acceptable window." Always by `iat`; the nonce's age is the nonce check's affair. A proof
+/// needs no `exp` and no `nbf`, but says with them what any JWT does (RFC 7519 sections 4.1.4 and 4.1.5).
 fn check_age(proof: &Proof<'_>, policy: &ProofPolicy, now: Timestamp) -> Result<(), ProofError> {
-    let made = Timestamp::from_secs(proof.iat);
-    if now > made + policy.lifetime {
+    if now > proof.iat + policy.lifetime || proof.exp.is_some_and(|end| now >= end + policy.clock_skew) {
         return Err(ProofError::IatExpired);
     }
-    if made > now + policy.clock_skew {
+    if proof.iat.max(proof.nbf.unwrap_or(proof.iat)) > now + policy.clock_skew {
         return Err(ProofError::IatInFuture);
     }
     Ok(())

@@ -94,10 +94,10 @@ impl Gate {
     /// Which route a request is, by what the client addressed.
     pub fn route(&self, method: &http::Method, target: &Target) -> Result<&Arc<Route>, Refusal> {
         let route = self.routes.find(method, target.host(), target.path());
-        if target.path().contains(';') {
-            // Some servers take `;x` off a segment before they look at the path (Tomcat, Jetty): what they would see must
-            // be this route too.
-            let plain = self.routes.find(method, target.host(), &without_parameters(target.path()));
+        if let Some(plain) = without_parameters(target.path()) {
+            // Some servers take `;x` off a segment before they look at the path (Tomcat, Jetty), some after another has
+            // decoded it: what they would see must be this route too.
+            let plain = self.routes.find(method, target.host(), &plain);
             if plain.map(Arc::as_ptr) != route.map(Arc::as_ptr) {
                 return Err(TargetError::AmbiguousPath.into());
             }
@@ -160,7 +160,12 @@ impl Gate {
         token: AccessToken,
         now: Timestamp,
     ) -> Result<Admission, Refusal> {
-        let verified = self.issuers.verify(&token, &token.digest(), now, self.proof.clock_skew).await?;
+        let digest = token.digest();
+        if route.auth == Auth::Dpop && self.issuers.must_ask(&token, &digest, now) {
+            // Nothing passes here under this scheme; a stranger must not keep the issuer busy with it.
+            return Err(Refusal::TokenNotBound);
+        }
+        let verified = self.issuers.verify(&token, &digest, now, self.proof.clock_skew).await?;
         if bound_to(&verified, peer)?.is_some() {
             return Err(Refusal::BoundTokenAsBearer);
         }
@@ -225,9 +230,11 @@ impl Gate {
     }
 }
 
-fn without_parameters(path: &str) -> String {
-    let segments = path.split('/').map(|segment| segment.split(';').next().unwrap_or_default());
-    segments.collect::<Vec<_>>().join("/")
+/// A normalised path without the parameters of its segments; `None` if it has none.
+fn without_parameters(path: &str) -> Option<String> {
+    let bare = |segment| [";", "%3B"].iter().fold(segment, |rest: &str, mark| rest.split(mark).next().unwrap_or(rest));
+    let plain = path.split('/').map(bare).collect::<Vec<_>>().join("/");
+    (plain.len() < path.len()).then_some(plain)
 }
 
 /// The key that a token is bound to; `None` for a bearer token. A token that is bound to a client certificate as well
@@ -317,6 +324,9 @@ mod tests {
         for (path, ambiguous) in [
             ("/admin;x/users", true),
             ("/exact;jsessionid=1", true),
+            ("/admin%3Bx/users", true),
+            ("/admin%3bx;y/users", true),
+            ("/orders%3Bv=1/2", false),
             ("/orders;v=1/2;w=2", false),
             ("/admin/users;x=1", false),
             ("/orders", false),

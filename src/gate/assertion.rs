@@ -12,6 +12,7 @@ use crate::jose::PrivateKey;
 use crate::policy::Route;
 
 use super::admit::Caller;
+use super::identity::JKT_CLAIM;
 use super::{Admission, Gate};
 
 /// How the assertion is made.
@@ -51,16 +52,14 @@ impl Gate {
         now: Timestamp,
     ) -> Option<(HeaderName, HeaderValue)> {
         let options = self.identity.assertion.as_ref()?;
+        if matches!(admission.caller, Caller::Anyone) {
+            return None;
+        }
         let mut claims = Map::new();
-        for (_, claim) in &self.identity.headers {
-            match &admission.caller {
-                Caller::Anyone => return None,
-                Caller::Token { token, .. } => {
-                    if let Some(value) = token.claim(claim) {
-                        insert_at(&mut claims, claim, value.clone());
-                    }
-                }
-                Caller::Key(_) => {}
+        let told = self.identity.headers.iter().map(|(_, claim)| claim).filter(|claim| *claim != JKT_CLAIM);
+        for claim in told {
+            if let Some(value) = admission.token().and_then(|token| token.claim(claim)) {
+                insert_at(&mut claims, claim, value.clone());
             }
         }
         if let Some(jkt) = admission.jkt() {

@@ -45,7 +45,7 @@ enum Audience {
 /// Which challenges go along, and whether they name the error.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Challenge {
-    /// None: credentials would change nothing.
+    /// The error is nobody's credentials': only where a protected resource is concerned.
     None,
     /// RFC 6750 section 3.1: "If the request lacks any authentication information [...] the resource server SHOULD NOT
     /// include an error code".
@@ -77,7 +77,10 @@ impl Gate {
             let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
             headers.insert(RETRY_AFTER, HeaderValue::from(seconds.max(1)));
         }
-        if audience == Audience::Resource && challenge != Challenge::None {
+        // The contract has a challenge with every refusal at a protected resource, also where credentials would change
+        // nothing (RFC 9110 section 11.6.1 allows it); elsewhere only with those that ask for some.
+        let protected = route.map(|route| matches!(route.auth, Auth::Dpop | Auth::DpopOrBearer));
+        if audience == Audience::Resource && protected.unwrap_or(challenge != Challenge::None) {
             for value in self.challenges(challenge, error, &description, refusal, route, target) {
                 if let Ok(value) = HeaderValue::try_from(value) {
                     headers.append(WWW_AUTHENTICATE, value);
@@ -99,8 +102,9 @@ impl Gate {
     ) -> Vec<String> {
         let named = format!("error=\"{error}\", error_description=\"{description}\"");
         let mut common = String::new();
-        if let (Refusal::InsufficientScope, Some(route)) = (refusal, route) {
-            let _ = write!(common, ", scope=\"{}\"", route.require.scopes.join(" "));
+        let unmet = matches!(refusal, Refusal::InsufficientScope | Refusal::ClaimMismatch);
+        if let Some(scopes) = route.map(|route| &route.require.scopes).filter(|scopes| unmet && !scopes.is_empty()) {
+            let _ = write!(common, ", scope=\"{}\"", scopes.join(" "));
         }
         if let Some(target) = target {
             let _ = write!(common, ", resource_metadata=\"{}\"", Self::resource_metadata_url(target));
@@ -109,17 +113,15 @@ impl Gate {
         let algorithms = format!("algs=\"{}\"", algorithms.join(" "));
 
         let dpop = match challenge {
-            Challenge::None | Challenge::Bare => format!("DPoP {algorithms}{common}"),
-            Challenge::Proof | Challenge::Token => format!("DPoP {named}, {algorithms}{common}"),
+            Challenge::Bare => format!("DPoP {algorithms}{common}"),
+            Challenge::None | Challenge::Proof | Challenge::Token => format!("DPoP {named}, {algorithms}{common}"),
         };
         let mut challenges = vec![dpop];
         if route.is_some_and(|route| route.auth == Auth::DpopOrBearer) {
             challenges.push(match challenge {
-                Challenge::Token => format!("Bearer {named}{common}"),
-                Challenge::None | Challenge::Bare | Challenge::Proof if common.is_empty() => "Bearer".to_owned(),
-                Challenge::None | Challenge::Bare | Challenge::Proof => {
-                    format!("Bearer {}", common.trim_start_matches(", "))
-                }
+                Challenge::None | Challenge::Token => format!("Bearer {named}{common}"),
+                Challenge::Bare | Challenge::Proof if common.is_empty() => "Bearer".to_owned(),
+                Challenge::Bare | Challenge::Proof => format!("Bearer {}", common.trim_start_matches(", ")),
             });
         }
         challenges
@@ -263,12 +265,7 @@ mod tests {
             assert_eq!(found, (*status, *error, *nonce), "{refusal:?} {auth:?}");
             assert_eq!(reply.headers()[CACHE_CONTROL], "no-store");
             assert_eq!(reply.headers().contains_key(RETRY_AFTER), matches!(status, 429 | 503), "{refusal:?}");
-            // Where other credentials could help, and the protocol is a protected resource's.
-            let challenged = *auth != Auth::TokenEndpoint
-                && (matches!(status, 401)
-                    || *error == "insufficient_scope"
-                    || *refusal == Refusal::MultipleCredentials);
-            assert_eq!(!challenges(&reply).is_empty(), challenged, "{refusal:?} {auth:?}");
+            assert_eq!(!challenges(&reply).is_empty(), *auth != Auth::TokenEndpoint, "{refusal:?} {auth:?}");
             for challenge in challenges(&reply) {
                 assert!(!challenge.contains('\\') && challenge.matches('"').count() % 2 == 0, "{challenge}");
             }

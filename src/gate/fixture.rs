@@ -11,7 +11,7 @@ use crate::dpop::ProofPolicy;
 use crate::issuer::{Bounds, Issuers};
 use crate::jose::Algorithm;
 use crate::metrics::Metrics;
-use crate::nonce::{NonceOptions, Nonces};
+use crate::nonce::{NonceOptions, Nonces, ProcessTag};
 use crate::policy::{Auth, Mode, PathMatch, Requirement, Route, RouteMatch, Routes};
 use crate::replay::{MemoryOptions, MemoryStore, ReplayStore};
 use crate::secret::Secret;
@@ -51,7 +51,8 @@ pub(crate) fn gate_with_paths(auth: Auth, paths: &[PathMatch]) -> Gate {
             lifetime: Duration::from_secs(300),
             secret: Secret::new(vec![1; 32]),
             previous: None,
-            not_before: None,
+            process: ProcessTag([0; 8]),
+            others_not_before: None,
         })),
         replay: Arc::new(ReplayStore::Memory(Arc::new(MemoryStore::new(memory, metrics.replay_entries.clone())))),
         issuers: Arc::new(Issuers::new(Vec::new(), Bounds::default(), Clock::System, Arc::clone(&metrics), tls, None)),

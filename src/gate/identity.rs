@@ -15,8 +15,8 @@ use super::{Admission, AssertionOptions, Gate};
 
 /// RFC 9449 section 4.1.
 pub const DPOP: HeaderName = HeaderName::from_static("dpop");
-/// The claim under which the proof's thumbprint goes upstream where there is no token to take it from.
-const JKT_CLAIM: &str = "cnf.jkt";
+/// The claim that stands for the proven key: what the caller has shown, whatever a token has under such a name.
+pub(super) const JKT_CLAIM: &str = "cnf.jkt";
 
 /// What an upstream is told.
 #[derive(Debug)]
@@ -65,12 +65,10 @@ impl Gate {
     pub fn identity_headers(&self, admission: &Admission, route: &Route, now: Timestamp) -> HeaderMap {
         let mut headers = HeaderMap::with_capacity(self.identity.headers.len() + 1);
         for (name, claim) in &self.identity.headers {
-            let value = match &admission.caller {
-                Caller::Anyone => None,
-                Caller::Token { token, .. } => token.claim(claim).and_then(|value| encode(claim, value)),
-                Caller::Key(jkt) => {
-                    (claim == JKT_CLAIM).then(|| HeaderValue::from_str(&jkt.to_string()).ok()).flatten()
-                }
+            let value = if claim == JKT_CLAIM {
+                admission.jkt().and_then(|jkt| HeaderValue::try_from(jkt.to_string()).ok())
+            } else {
+                admission.token().and_then(|token| encode(claim, token.claim(claim)?))
             };
             if let Some(value) = value {
                 headers.insert(name, value);
@@ -125,7 +123,8 @@ fn folded(name: &str) -> impl Iterator<Item = u8> {
 }
 
 /// A claim as a header value: strings as they are, numbers and booleans as JSON, lists joined (scopes by a space,
-/// others by a comma). What could be read in two ways is percent-encoded, `%` itself included, so that it can be undone.
+/// others by a comma). What could be read in two ways is percent-encoded, `%` itself included, so that it can be
+/// undone.
 fn encode(claim: &str, value: &Value) -> Option<HeaderValue> {
     let text = match value {
         Value::Null => return None,

@@ -2,6 +2,7 @@
 
 use std::num::NonZeroUsize;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use lru::LruCache;
 
@@ -29,8 +30,26 @@ pub(super) struct Entry {
 pub(super) enum Vouched {
     /// That generation of an issuer's keys; the issuer by its place in the configuration.
     Keys { issuer: usize, generation: u64 },
-    /// An introspection answer, kept until then.
-    Answer { until: Timestamp },
+    /// An introspection answer.
+    Answer(Kept),
+}
+
+/// When an answer was asked for, and until when it is kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Kept {
+    pub(super) from: Timestamp,
+    pub(super) until: Timestamp,
+}
+
+impl Kept {
+    /// A request may have read its clock a little before the answer it finds was asked for; a clock that was set back
+    /// must not keep an answer for longer.
+    const LATE: Duration = Duration::from_secs(1);
+
+    /// Whether it still counts.
+    pub(super) fn stands(self, now: Timestamp) -> bool {
+        now < self.until && self.from <= now + Self::LATE
+    }
 }
 
 impl TokenCache {
@@ -64,8 +83,6 @@ impl TokenCache {
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
-    use std::time::Duration;
-
     use serde_json::json;
 
     use crate::secret::AccessToken;
@@ -77,7 +94,7 @@ mod tests {
         let claims = json!({"iss": "i", "aud": "a", "exp": 2}).as_object().unwrap().clone();
         let rules = ClaimRules { issuer: "i".into(), audiences: vec!["a".into()] };
         let token = VerifiedToken::check(claims, &rules, now, Duration::ZERO).unwrap();
-        Entry { token: Arc::new(token), vouched: Vouched::Answer { until: now } }
+        Entry { token: Arc::new(token), vouched: Vouched::Answer(Kept { from: now, until: now }) }
     }
 
     #[test]

@@ -22,7 +22,7 @@ use crate::jose::StrictValue;
 use crate::secret::{AccessToken, Secret, TokenDigest};
 use crate::token::{ClaimRules, TokenError, VerifiedToken};
 
-use super::cache::{Entry, TokenCache, Vouched};
+use super::cache::{Entry, Kept, TokenCache, Vouched};
 use super::fetch::{Client, Connection, FetchError, request};
 
 /// Questions that may be on their way at once.
@@ -55,7 +55,7 @@ pub(super) struct Introspector {
     options: IntrospectionOptions,
     client: Client,
     tokens: Arc<TokenCache>,
-    refusals: Mutex<LruCache<TokenDigest, (TokenError, Timestamp)>>,
+    refusals: Mutex<LruCache<TokenDigest, (TokenError, Kept)>>,
     flights: Mutex<HashMap<TokenDigest, watch::Receiver<Option<Answer>>>>,
     turns: Semaphore,
     idle: Mutex<Vec<Connection>>,
@@ -86,8 +86,8 @@ impl Introspector {
         now: Timestamp,
         skew: Duration,
     ) -> Answer {
-        if let Some((refusal, until)) = lock(&self.refusals).get(digest).copied()
-            && now < until
+        if let Some((refusal, kept)) = lock(&self.refusals).get(digest).copied()
+            && kept.stands(now)
         {
             return Err(refusal);
         }
@@ -134,13 +134,15 @@ impl Introspector {
         match answer {
             Ok(token) => {
                 // No skew here: past `exp` the issuer is asked again instead.
-                let until = token.expires().min(now + self.options.cache);
-                self.tokens.put(*digest, Entry { token: Arc::clone(token), vouched: Vouched::Answer { until } });
+                let until = now + self.options.cache;
+                let until = token.expires().map_or(until, |expires| until.min(expires));
+                let vouched = Vouched::Answer(Kept { from: now, until });
+                self.tokens.put(*digest, Entry { token: Arc::clone(token), vouched });
             }
             Err(TokenError::IssuerUnavailable) => {}
             Err(refusal) => {
-                let until = now + REFUSAL_KEPT.min(self.options.cache);
-                lock(&self.refusals).put(*digest, (*refusal, until));
+                let kept = Kept { from: now, until: now + REFUSAL_KEPT.min(self.options.cache) };
+                lock(&self.refusals).put(*digest, (*refusal, kept));
             }
         }
     }
@@ -152,8 +154,7 @@ impl Introspector {
         };
         self.report(asked.as_ref().err());
         let claims = asked.map_err(|_| TokenError::IssuerUnavailable)?.ok_or(TokenError::Inactive)?;
-        let lifetime = self.options.cache;
-        Ok(Arc::new(VerifiedToken::check_introspected(claims, &self.options.rules, now, skew, lifetime)?))
+        Ok(Arc::new(VerifiedToken::check_introspected(claims, &self.options.rules, now, skew)?))
     }
 
     async fn post(&self, token: &AccessToken) -> Result<Bytes, FetchError> {

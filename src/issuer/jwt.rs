@@ -64,8 +64,12 @@ impl<'a> Jwt<'a> {
         let mut verdict = set.as_ref().map_or(Verdict::UnknownKey, |set| set.verify(signed));
         if verdict == Verdict::UnknownKey {
             source.refetch(now).await;
+            let tried = set.map(|set| set.generation);
             set = source.current();
-            verdict = set.as_ref().ok_or(TokenError::IssuerUnavailable)?.verify(signed);
+            let set = set.as_ref().ok_or(TokenError::IssuerUnavailable)?;
+            if tried != Some(set.generation) {
+                verdict = set.verify(signed);
+            }
         }
         match (verdict, set) {
             (Verdict::Verified, Some(set)) => {
@@ -84,7 +88,8 @@ impl<'a> Jwt<'a> {
             return Err(TokenError::Malformed);
         }
         // RFC 7515 section 4.1.11: an extension that is not understood makes the JWS invalid, and none is understood.
-        if self.header.contains_key("crit") {
+        // With `b64` (RFC 7797) the signed bytes would be others.
+        if self.header.contains_key("crit") || self.header.contains_key("b64") {
             return Err(TokenError::Malformed);
         }
         if !rules.types.accepts(self.text("typ")?) {

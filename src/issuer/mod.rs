@@ -133,8 +133,8 @@ pub struct IssuerStatus {
 
 impl Issuers {
     /// Takes the options as they are; opens nothing. Issuers of `old` whose name and source did not change keep their
-    /// keys; if nothing at all changed, the cached tokens stay too. `tls` is what issuers are reached with: roots and
-    /// provider are the caller's.
+    /// keys until [`Issuers::keep_fresh`] has fetched them anew, which it does at once; if nothing at all changed, the
+    /// cached tokens stay too. `tls` is what issuers are reached with: roots and provider are the caller's.
     #[allow(clippy::needless_pass_by_value, reason = "handles are handed over, however many issuers copy them")]
     pub fn new(
         options: Vec<IssuerOptions>,
@@ -169,7 +169,11 @@ impl Issuers {
                             bounds: bounds.clone(),
                             clock: clock.clone(),
                             metrics: Arc::clone(&metrics),
-                            ring: old.and_then(|old| old.ring(&options)).unwrap_or_default(),
+                            // Whoever takes a key out and reloads expects it to be gone.
+                            ring: old
+                                .and_then(|old| old.ring(&options))
+                                .inspect(|ring| ring.expire())
+                                .unwrap_or_default(),
                         }),
                     },
                 };
@@ -236,6 +240,17 @@ impl Issuers {
         }
     }
 
+    /// Whether verifying a token takes a question to an introspecting issuer: it is not cached, and no JWT of an issuer
+    /// whose keys are known.
+    pub fn must_ask(&self, token: &AccessToken, digest: &TokenDigest, now: Timestamp) -> bool {
+        let somebody = self.members.iter().any(|member| matches!(member.trust, Trust::Introspection(_)));
+        let local = |jwt: Jwt<'_>| match self.named(jwt.issuer()) {
+            Some((_, trust)) => matches!(trust, Trust::Keys { .. }),
+            None => self.sources().next().is_some(),
+        };
+        somebody && self.cached(digest, now).is_none() && !Jwt::parse(token.reveal()).is_some_and(local)
+    }
+
     /// The issuers' names, in the order of the file.
     pub fn names(&self) -> impl Iterator<Item = &str> {
         self.members.iter().map(|member| member.options.issuer.as_str())
@@ -261,7 +276,7 @@ impl Issuers {
     fn cached(&self, digest: &TokenDigest, now: Timestamp) -> Option<Arc<VerifiedToken>> {
         let entry = self.tokens.get(digest)?;
         let stands = match entry.vouched {
-            Vouched::Answer { until } => now < until,
+            Vouched::Answer(kept) => kept.stands(now),
             Vouched::Keys { issuer, generation } => match self.members.get(issuer).map(|member| &member.trust) {
                 Some(Trust::Keys { source, .. }) => source.current().is_some_and(|set| set.generation == generation),
                 Some(Trust::Introspection(_)) | None => false,
@@ -273,8 +288,8 @@ impl Issuers {
         stands.then_some(entry.token)
     }
 
-    /// Asks the introspecting issuers in turn. One that cannot be asked might have known the token, so "not active" is
-    /// said only if all have said it.
+    /// Asks the introspecting issuers in turn, until one knows the token as its own. One that cannot be asked might
+    /// have known it, so "not active" is said only if all have said it.
     async fn introspect(
         &self,
         token: &AccessToken,
@@ -287,8 +302,11 @@ impl Issuers {
             let Trust::Introspection(introspector) = &member.trust else { continue };
             match introspector.verify(token, digest, now, skew).await {
                 Err(TokenError::IssuerUnavailable) => refusal = TokenError::IssuerUnavailable,
-                Err(TokenError::Inactive) if refusal == TokenError::Malformed => refusal = TokenError::Inactive,
-                Err(TokenError::Inactive) => {}
+                Err(foreign @ (TokenError::Inactive | TokenError::UnknownIssuer)) => {
+                    if refusal == TokenError::Malformed || refusal == TokenError::Inactive {
+                        refusal = foreign;
+                    }
+                }
                 settled => return settled,
             }
         }

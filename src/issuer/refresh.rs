@@ -194,6 +194,11 @@ impl KeySource {
 }
 
 impl KeyRing {
+    /// The keys stay in use, and a refresh is due now.
+    pub(super) fn expire(&self) {
+        self.state().due = None;
+    }
+
     /// Puts a set into use; false if it holds what the last one did, which then stays, and with it the cached tokens.
     fn install(&self, mut set: KeySet) -> bool {
         let old = self.current.load_full();

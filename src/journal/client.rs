@@ -2,10 +2,9 @@
 
 use std::net::IpAddr;
 
-use http::header::FORWARDED;
-use http::{HeaderMap, HeaderName};
+use http::HeaderMap;
 
-const FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+use crate::target::forwarded_chain;
 
 /// The client's address: the peer's, or where proxies are believed the last one in `X-Forwarded-For` (else in
 /// `Forwarded`) that none of them has.
@@ -15,9 +14,7 @@ pub(super) fn client_address(headers: &HeaderMap, peer: IpAddr, believed: impl F
         return peer;
     }
     let mut client = peer;
-    let chain =
-        if headers.contains_key(&FOR) { members(headers, &FOR, "") } else { members(headers, &FORWARDED, "for=") };
-    for member in chain.into_iter().rev() {
+    for member in forwarded_chain(headers).into_iter().rev() {
         let Some(address) = member else { break };
         client = address;
         if !believed(address) {
@@ -27,37 +24,10 @@ pub(super) fn client_address(headers: &HeaderMap, peer: IpAddr, believed: impl F
     client
 }
 
-/// The addresses of a list, in order; `None` for what is none (`unknown`, an obfuscated name, rubbish).
-fn members(headers: &HeaderMap, name: &HeaderName, key: &str) -> Vec<Option<IpAddr>> {
-    let mut addresses = Vec::new();
-    for line in headers.get_all(name) {
-        for member in line.as_bytes().split(|byte| *byte == b',') {
-            let text = std::str::from_utf8(member).unwrap_or_default();
-            let node = text.split(';').map(str::trim).find_map(|pair| match pair.get(..key.len()) {
-                Some(found) if found.eq_ignore_ascii_case(key) => pair.get(key.len()..),
-                _ => None,
-            });
-            addresses.push(node.and_then(address));
-        }
-    }
-    addresses
-}
-
-/// `192.0.2.1`, `192.0.2.1:80`, `2001:db8::1`, `[2001:db8::1]:80`, each also in quotes.
-fn address(node: &str) -> Option<IpAddr> {
-    let node = node.trim_matches('"');
-    let bare = match node.strip_prefix('[') {
-        Some(rest) => rest.split(']').next()?,
-        None if node.matches(':').count() == 1 => node.split(':').next()?,
-        None => node,
-    };
-    bare.parse::<IpAddr>().ok().map(|ip| ip.to_canonical())
-}
-
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
-    use http::HeaderValue;
+    use http::{HeaderName, HeaderValue};
     use proptest::prelude::*;
 
     use super::*;
@@ -93,7 +63,7 @@ mod tests {
         #[test]
         fn rubbish_is_never_taken_for_an_address(line in "\\PC{0,60}") {
             let mut headers = HeaderMap::new();
-            headers.append(FOR, HeaderValue::from_bytes(line.as_bytes()).unwrap());
+            headers.append("x-forwarded-for", HeaderValue::from_bytes(line.as_bytes()).unwrap());
             let peer: IpAddr = "10.0.0.1".parse().unwrap();
             let found = client_address(&headers, peer, |ip| ip == peer);
             prop_assert!(found == peer || line.contains(&found.to_string()) || found.is_ipv6() || line.contains("::ffff"));

@@ -14,6 +14,7 @@ const MAX_REQUEST_ID: usize = 128;
 pub struct Identifiers {
     request_id: HeaderValue,
     traceparent: HeaderValue,
+    request_made: bool,
     trace_made: bool,
 }
 
@@ -23,6 +24,7 @@ impl Identifiers {
         let request_id = only(headers, &REQUEST_ID).filter(|id| is_request_id(id.as_bytes())).cloned();
         let traceparent = only(headers, &TRACEPARENT).filter(|parent| is_traceparent(parent.as_bytes())).cloned();
         Self {
+            request_made: request_id.is_none(),
             trace_made: traceparent.is_none(),
             request_id: request_id.unwrap_or_else(|| value(hex(&random::<16>()))),
             traceparent: traceparent.unwrap_or_else(make_traceparent),
@@ -52,6 +54,13 @@ impl Identifiers {
     /// What the client is told.
     pub fn answer(&self, headers: &mut HeaderMap) {
         headers.insert(REQUEST_ID, self.request_id.clone());
+    }
+
+    /// What it is told with an answer of the gate's own: never a word that it sent itself, which it knows anyway.
+    pub fn answer_by_ourselves(&self, headers: &mut HeaderMap) {
+        if self.request_made {
+            self.answer(headers);
+        }
     }
 }
 

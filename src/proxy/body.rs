@@ -1,5 +1,6 @@
 //! Bodies that stream: never held whole, cut off where they are too large, read to their end where nobody wants them.
 
+use std::future::Future as _;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
@@ -14,7 +15,7 @@ use http_body_util::{BodyExt as _, Empty, Full};
 use hyper::body::Incoming;
 use thiserror::Error;
 use tokio::sync::Notify;
-use tokio::time::timeout;
+use tokio::time::{Sleep, timeout};
 
 use crate::gate::Gate;
 
@@ -56,6 +57,18 @@ pub(super) enum BodyFault {
     /// Its framing is malformed, or the client went away.
     #[error("the request's body is malformed or was cut short")]
     Broken,
+    /// The client stopped in the middle of it, and nobody has answered yet.
+    #[error("the request's body did not come in time")]
+    Stalled,
+}
+
+/// What bounds a client's body.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct BodyLimits {
+    /// Bytes; 0 for no limit.
+    pub(super) bytes: u64,
+    /// How long the client may pause before there is a response head. After that the exchange is the upstream's to end.
+    pub(super) pause: Duration,
 }
 
 /// Takes a request's body: what goes upstream, and what tells how it fares.
@@ -63,7 +76,7 @@ pub(super) fn from_client(
     incoming: Incoming,
     version: Version,
     headers: &HeaderMap,
-    limit: u64,
+    limits: BodyLimits,
     gate: &Arc<Gate>,
 ) -> (RequestBody, BodyWatch) {
     if incoming.is_end_stream() {
@@ -80,7 +93,9 @@ pub(super) fn from_client(
             .is_some_and(|expectation| expectation.as_bytes().eq_ignore_ascii_case(b"100-continue"));
     let body = ClientBody {
         incoming: Some(incoming),
-        left: if limit == 0 { u64::MAX } else { limit },
+        left: if limits.bytes == 0 { u64::MAX } else { limits.bytes },
+        pause: limits.pause,
+        patience: None,
         http1,
         awaits_continue: expects,
         state: Arc::clone(&state),
@@ -111,6 +126,13 @@ impl BodyWatch {
         self.0.as_ref().and_then(|state| state.fault())
     }
 
+    /// There is a response head: pauses are no longer counted.
+    pub(super) fn answered(&self) {
+        if let Some(state) = &self.0 {
+            state.answered.store(true, Ordering::Relaxed);
+        }
+    }
+
     /// Whether the client still waits for `100 Continue`: it will not get one, and must not take the connection for
     /// one that reads its body as the next request (RFC 9110 section 10.1.1).
     pub(super) fn awaits_continue(&self) -> bool {
@@ -122,6 +144,7 @@ impl BodyWatch {
 struct State {
     fault: AtomicU8,
     awaits_continue: AtomicBool,
+    answered: AtomicBool,
     notify: Notify,
 }
 
@@ -130,6 +153,7 @@ impl State {
         let code = match fault {
             BodyFault::TooLarge => 1,
             BodyFault::Broken => 2,
+            BodyFault::Stalled => 3,
         };
         self.fault.store(code, Ordering::Release);
         // Stores a permit: who asks later is told, too.
@@ -141,6 +165,7 @@ impl State {
         match self.fault.load(Ordering::Acquire) {
             1 => Some(BodyFault::TooLarge),
             2 => Some(BodyFault::Broken),
+            3 => Some(BodyFault::Stalled),
             _ => None,
         }
     }
@@ -155,6 +180,9 @@ struct ClientBody {
     /// `None` once it is at its end.
     incoming: Option<Incoming>,
     left: u64,
+    pause: Duration,
+    /// Runs while the client is being waited for.
+    patience: Option<Pin<Box<Sleep>>>,
     http1: bool,
     awaits_continue: bool,
     state: Arc<State>,
@@ -172,7 +200,12 @@ impl HttpBody for ClientBody {
             self.state.awaits_continue.store(false, Ordering::Relaxed);
         }
         let Some(incoming) = &mut self.incoming else { return Poll::Ready(None) };
-        match ready!(Pin::new(incoming).poll_frame(cx)) {
+        let Poll::Ready(polled) = Pin::new(incoming).poll_frame(cx) else {
+            ready!(self.poll_patience(cx));
+            return Poll::Ready(Some(Err(self.state.fail(BodyFault::Stalled))));
+        };
+        self.patience = None;
+        match polled {
             Some(Ok(mut frame)) => {
                 if let Some(trailers) = frame.trailers_mut() {
                     super::headers::clean_trailers(&self.gate, trailers);
@@ -203,6 +236,21 @@ impl HttpBody for ClientBody {
 
     fn size_hint(&self) -> SizeHint {
         self.incoming.as_ref().map_or_else(|| SizeHint::with_exact(0), HttpBody::size_hint)
+    }
+}
+
+impl ClientBody {
+    /// Ready when the client has paused for too long.
+    fn poll_patience(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if self.state.answered.load(Ordering::Relaxed) {
+            self.patience = None;
+            return Poll::Pending;
+        }
+        let pause = self.pause;
+        let over = self.patience.get_or_insert_with(|| Box::pin(tokio::time::sleep(pause))).as_mut().poll(cx);
+        ready!(over);
+        // The head may have come while the clock ran.
+        if self.state.answered.load(Ordering::Relaxed) { Poll::Pending } else { Poll::Ready(()) }
     }
 }
 
@@ -249,9 +297,10 @@ mod tests {
         let address = listener.local_addr().unwrap();
         tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
+                let limits = BodyLimits { bytes: limit, pause: Duration::from_secs(60) };
                 let service = service_fn(move |request: Request<Incoming>| async move {
                     let (parts, body) = request.into_parts();
-                    let (body, watch) = from_client(body, parts.version, &parts.headers, limit, &no_gate());
+                    let (body, watch) = from_client(body, parts.version, &parts.headers, limits, &no_gate());
                     let (status, text) = match answer {
                         Answer::Unread => (StatusCode::PAYLOAD_TOO_LARGE, "unread".to_owned()),
                         Answer::Read => match body.collect().await {

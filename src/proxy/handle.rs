@@ -10,13 +10,14 @@ use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, V
 use http_body::Body as _;
 use hyper::body::Incoming;
 
+use crate::clock::Timestamp;
 use crate::gate::{Admission, Facts, Refusal, Reply, Spend, error_reply};
 use crate::journal::Record;
 use crate::metrics::{Outcome, Reason};
 use crate::policy::{Cors, Route};
 use crate::target::{Peer, Target, TargetError};
 
-use super::body::{self, BodyFault, BodyWatch};
+use super::body::{self, BodyFault, BodyLimits, BodyWatch};
 use super::cors::{self, Preflight};
 use super::headers::{self, Outbound};
 use super::upgrade::{ConnectError, Unasked, Upgrade};
@@ -35,6 +36,8 @@ enum Failure {
     Connect(ConnectError),
     /// Its body is malformed.
     BrokenBody,
+    /// Its body does not come.
+    StalledBody,
     /// The upstream failed.
     Upstream(UpstreamError),
 }
@@ -43,14 +46,17 @@ impl Proxy {
     /// Answers a request: always with a response, counted and logged once.
     pub async fn handle(&self, request: Request<Incoming>, peer: &Peer) -> Response<Body> {
         let live = self.live.load_full();
-        let mut record = Record::begin(head(&request), peer, &live.gate.trust, &live.unrouted);
+        let now = self.clock.now();
+        let counted = (&live.unrouted, &live.recent);
+        let mut record = Record::begin(head(&request), peer, &live.gate.trust, counted, now);
         let version = request.version();
         // From here on the body reads itself to its end wherever the journey stops.
         let (parts, incoming) = request.into_parts();
-        let (body, watch) = body::from_client(incoming, version, &parts.headers, live.body_bytes, &live.gate);
+        let limits = BodyLimits { bytes: live.body_bytes, pause: live.body_pause };
+        let (body, watch) = body::from_client(incoming, version, &parts.headers, limits, &live.gate);
         let request = Request::from_parts(parts, body);
 
-        let ended = self.journey(&live, request, &watch, peer, &mut record).await;
+        let ended = self.journey(&live, request, &watch, peer, &mut record, now).await;
         let (outcome, reason, mut response) = match ended {
             Ok((outcome, response)) => (outcome, None, response),
             Err(failure) => {
@@ -60,7 +66,10 @@ impl Proxy {
         };
 
         let headers = response.headers_mut();
-        record.identifiers.answer(headers);
+        match outcome {
+            Outcome::Allowed | Outcome::Reported => record.identifiers.answer(headers),
+            Outcome::Refused | Outcome::Failed | Outcome::Answered => record.identifiers.answer_by_ourselves(headers),
+        }
         let cors = record.route.as_ref().and_then(|route| route.cors.as_ref());
         if let Some(cors) = cors.filter(|_| outcome != Outcome::Answered) {
             cors::write(headers, cors, record.allowed_origin.take());
@@ -80,8 +89,8 @@ impl Proxy {
         watch: &BodyWatch,
         peer: &Peer,
         record: &mut Record,
+        now: Timestamp,
     ) -> Result<(Outcome, Response<Body>), Failure> {
-        let now = self.clock.now();
         let upgrade = Upgrade::of(&mut request)?;
         let method = Upgrade::method(upgrade.as_ref(), request.method());
         let target = &*record.target.insert(Target::of(request.uri(), request.headers(), peer, &live.gate.trust)?);
@@ -106,6 +115,9 @@ impl Proxy {
         };
         record.decision = Some(began.elapsed());
         self.metrics.decision_seconds.observe(began.elapsed().as_secs_f64());
+        if admitted.as_ref().map_or(true, |admission| admission.reported().is_some()) {
+            record.claimed_key = live.recent.claimed_key(request.headers(), now);
+        }
         let admission = &*record.admission.insert(Arc::new(admitted?));
 
         let identifiers = &record.identifiers;
@@ -135,6 +147,13 @@ impl Proxy {
             }
             Failure::BrokenBody => {
                 error_reply(StatusCode::BAD_REQUEST, "invalid_request", &BodyFault::Broken.to_string())
+            }
+            Failure::StalledBody => {
+                let mut reply =
+                    error_reply(StatusCode::REQUEST_TIMEOUT, "invalid_request", &BodyFault::Stalled.to_string());
+                // RFC 9110 section 15.5.9; what is left of the body is no request.
+                reply.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+                reply
             }
             Failure::Upstream(error @ UpstreamError::Timeout) => {
                 error_reply(StatusCode::GATEWAY_TIMEOUT, "gateway_timeout", &error.to_string())
@@ -216,7 +235,10 @@ async fn send(
     tokio::select! {
         biased;
         fault = watch.fault() => Err(fault.into()),
-        sent = upstream.send(request) => sent.map_err(|error| watch.seen().map_or(error.into(), Failure::from)),
+        sent = upstream.send(request) => {
+            watch.answered();
+            sent.map_err(|error| watch.seen().map_or(error.into(), Failure::from))
+        }
     }
 }
 
@@ -259,7 +281,7 @@ fn own(reply: Reply, method: &Method) -> Response<Body> {
 impl Failure {
     fn outcome(self) -> Outcome {
         match self {
-            Self::Refused(_) | Self::Connect(_) | Self::BrokenBody => Outcome::Refused,
+            Self::Refused(_) | Self::Connect(_) | Self::BrokenBody | Self::StalledBody => Outcome::Refused,
             Self::Upstream(_) => Outcome::Failed,
         }
     }
@@ -267,7 +289,7 @@ impl Failure {
     fn reason(self) -> Option<Reason> {
         match self {
             Self::Refused(refusal) => Some(refusal.reason()),
-            Self::Connect(_) | Self::BrokenBody => Some(Reason::MalformedRequest),
+            Self::Connect(_) | Self::BrokenBody | Self::StalledBody => Some(Reason::MalformedRequest),
             Self::Upstream(_) => None,
         }
     }
@@ -296,6 +318,7 @@ impl From<BodyFault> for Failure {
         match fault {
             BodyFault::TooLarge => Self::Refused(Refusal::BodyTooLarge),
             BodyFault::Broken => Self::BrokenBody,
+            BodyFault::Stalled => Self::StalledBody,
         }
     }
 }

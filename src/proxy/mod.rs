@@ -11,11 +11,13 @@ pub mod upstream;
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 
 use crate::clock::Clock;
 use crate::gate::Gate;
+use crate::journal::Recent;
 use crate::metrics::{Metrics, RouteMetrics};
 
 use upstream::Upstream;
@@ -31,8 +33,12 @@ pub struct Live {
     pub upstreams: HashMap<Arc<str>, Arc<Upstream>>,
     /// Largest request body in bytes; 0 for no limit.
     pub body_bytes: u64,
+    /// How long a client may pause in the middle of one while nobody has answered.
+    pub body_pause: Duration,
     /// What counts requests without a route (label `none`).
     pub unrouted: Arc<RouteMetrics>,
+    /// The latest refusals, for the status page.
+    pub recent: Arc<Recent>,
 }
 
 /// The proxy: the running configuration and the clock.

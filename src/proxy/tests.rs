@@ -23,7 +23,7 @@ use crate::dpop::ProofPolicy;
 use crate::gate::{ForwardToken, IdentityOptions};
 use crate::issuer::{Bounds, Issuers};
 use crate::jose::Algorithm;
-use crate::nonce::{NonceOptions, Nonces};
+use crate::nonce::{NonceOptions, Nonces, ProcessTag};
 use crate::policy::{Auth, Cors, Mode, PathMatch, Requirement, Route, RouteMatch, Routes};
 use crate::replay::{MemoryOptions, MemoryStore, ReplayStore};
 use crate::secret::Secret;
@@ -70,7 +70,9 @@ async fn stage() -> Stage {
         gate: Arc::new(gate(&metrics)),
         upstreams: HashMap::from(upstreams),
         body_bytes: 100_000,
+        body_pause: Duration::from_secs(60),
         unrouted: metrics.route("none"),
+        recent: Arc::default(),
     };
     let live = Arc::new(ArcSwap::from_pointee(live));
     let proxy = Arc::new(Proxy::new(live, Clock::System, Arc::clone(&metrics)));
@@ -142,7 +144,8 @@ fn gate(metrics: &Arc<Metrics>) -> Gate {
             lifetime: Duration::from_secs(300),
             secret: Secret::new(vec![1; 32]),
             previous: None,
-            not_before: None,
+            process: ProcessTag([0; 8]),
+            others_not_before: None,
         })),
         replay: Arc::new(ReplayStore::Memory(Arc::new(MemoryStore::new(memory, metrics.replay_entries.clone())))),
         issuers: Arc::new(Issuers::new(Vec::new(), Bounds::default(), Clock::System, Arc::clone(metrics), tls, None)),
@@ -457,7 +460,7 @@ impl<S: tracing::Subscriber> tracing_subscriber::Layer<S> for Lines {
                 self.0.insert(field.name(), value.to_owned());
             }
         }
-        if event.metadata().target() == "access" {
+        if event.metadata().target() == "dpop_gate::access" {
             let mut fields = Fields(HashMap::new());
             event.record(&mut fields);
             self.0.lock().unwrap().push(fields.0);

@@ -92,8 +92,8 @@ impl Upgrade {
         }
     }
 
-    /// What the upstream made of it: `Ok(None)` for an ordinary response. Otherwise both sides are joined as soon as the
-    /// client has the response head, whose fields for this are in the [`Accepted`].
+    /// What the upstream made of it: `Ok(None)` for an ordinary response. Otherwise both sides are joined as soon as
+    /// the client has the response head, whose fields for this are in the [`Accepted`].
     pub(super) fn accept<B>(self, response: &mut Response<B>) -> Result<Option<Accepted>, Unasked> {
         let accepted = match (Taken::of(response)?, self) {
             // To HTTP/2 any 2xx would mean that the WebSocket is open (RFC 8441 section 5).

@@ -82,7 +82,7 @@ impl ReplayStore {
     /// Claims a proof: exactly one of any number of simultaneous claims is granted.
     pub async fn claim(&self, proof: &ProofId, now: Timestamp) -> Result<(), ReplayError> {
         match self {
-            Self::Memory(memory) => of_memory(proof).and_then(|()| memory.claim(proof, now)),
+            Self::Memory(memory) => memory.claim(proof, now),
             Self::Redis(redis) => redis.claim(proof, now).await,
         }
     }
@@ -90,17 +90,14 @@ impl ReplayStore {
     /// Says whether a claim would be granted, and spends nothing.
     pub async fn check(&self, proof: &ProofId, now: Timestamp) -> Result<(), ReplayError> {
         match self {
-            Self::Memory(memory) => of_memory(proof).and_then(|()| memory.check(proof, now)),
+            Self::Memory(memory) => memory.check(proof, now),
             Self::Redis(redis) => redis.check(proof, now).await,
         }
     }
 
-    /// The life that nonces are to be issued for.
-    pub fn life(&self) -> Life {
-        match self {
-            Self::Memory(_) => Life::MEMORY,
-            Self::Redis(redis) => redis.life(),
-        }
+    /// The life that nonces are to be issued for; `None` for this process' own memory.
+    pub fn life(&self) -> Option<Life> {
+        self.shared().and_then(RedisStore::life)
     }
 
     /// Its name in metrics.
@@ -130,13 +127,5 @@ impl ReplayStore {
     /// Whether claims can be decided, or could be once.
     pub fn is_ready(&self) -> bool {
         self.shared().is_none_or(RedisStore::is_ready)
-    }
-}
-
-/// A nonce from a shared store's time says nothing about this process' memory.
-fn of_memory(proof: &ProofId) -> Result<(), ReplayError> {
-    match proof.nonce {
-        Some(nonce) if nonce.life != Life::MEMORY => Err(ReplayError::OtherLife),
-        Some(_) | None => Ok(()),
     }
 }

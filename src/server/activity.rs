@@ -15,6 +15,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::{OwnedSemaphorePermit, watch};
 use tokio::time::Instant;
 
+use super::framing::Framed;
 use super::{Limits, listener::Stage};
 
 /// How long what a client still sends is read and thrown away after the last response, so that its kernel does not
@@ -22,8 +23,8 @@ use super::{Limits, listener::Stage};
 const LINGER: Duration = Duration::from_secs(5);
 /// And so many bytes of it: a client that has not looked up by then never will.
 const LINGER_BYTES: usize = 64 * 1024 * 1024;
-/// Enough of the HTTP/2 preface (RFC 9113 section 3.4) to know it: no HTTP/1 method is `PRI`.
-const PREFACE: &[u8] = b"PRI ";
+/// The HTTP/2 preface (RFC 9113 section 3.4), whole: hyper speaks HTTP/1 to whoever says less.
+const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
 /// Shared by a connection's socket, its requests and its driver.
 #[derive(Debug)]
@@ -36,8 +37,14 @@ struct State {
     /// Bytes of the preface seen; `None` once it is decided.
     preface: Option<usize>,
     http2: bool,
+    /// There was a tunnel (RFC 8441) in one of its streams, and may be one still.
+    tunnelled: bool,
     /// The client takes no bytes since then.
     stalled: Option<Instant>,
+    /// HTTP/2: responses of which a piece waits for room in the client's windows.
+    waiting: usize,
+    /// When one of them last went on.
+    moved: Instant,
     /// The last request had a body, of which some may be unread.
     linger: bool,
     /// Bytes received while no request was in flight.
@@ -74,7 +81,10 @@ impl Activity {
             in_flight: 0,
             preface: Some(0),
             http2: false,
+            tunnelled: false,
             stalled: None,
+            waiting: 0,
+            moved: Instant::now(),
             linger: false,
             unasked: 0,
         })))
@@ -87,7 +97,7 @@ impl Activity {
         state.unasked = 0;
         state.phase = Phase::Busy;
         state.linger = has_body && !state.http2;
-        InFlight(Arc::clone(self))
+        InFlight { activity: Arc::clone(self), http2: state.http2, waiting: false }
     }
 
     /// The gate itself ends the connection: nobody waits for an answer.
@@ -99,6 +109,7 @@ impl Activity {
     pub(super) fn tunnel(&self) {
         let mut state = self.lock();
         state.linger = false;
+        state.tunnelled = true;
         if !state.http2 {
             state.phase = Phase::Tunnel;
         }
@@ -112,18 +123,23 @@ impl Activity {
             return Some((since + limits.idle_timeout, Cut::Hard));
         }
         match state.phase {
+            // No response waits for anything but its client, which takes nothing.
+            Phase::Busy if state.waiting > 0 && state.waiting == state.in_flight => {
+                Some((state.moved + limits.idle_timeout, Cut::Hard))
+            }
             Phase::Busy | Phase::Tunnel => None,
             Phase::Lingering(since) => Some((since + LINGER, Cut::Hard)),
             Phase::Head(since) => Some((since + limits.header_timeout, Cut::Hard)),
             Phase::Idle(since) if !closing => Some((since + limits.idle_timeout, Cut::Graceful)),
-            // HTTP/2 ends by itself after GOAWAY, but not before a tunnel (RFC 8441) on it does: unseen here.
-            Phase::Idle(_) if state.http2 => None,
+            // HTTP/2 ends by itself after GOAWAY, but not before a tunnel on it does: unseen here.
+            Phase::Idle(_) if state.tunnelled => None,
             Phase::Idle(since) => Some((since + limits.idle_timeout + limits.header_timeout, Cut::Hard)),
         }
     }
 
-    /// Bytes came; `false` where it is time to take no more: an upload goes on and on that was answered long ago.
-    fn received(&self, bytes: &[u8]) -> bool {
+    /// Bytes came, of a body if `in_body`; `false` where it is time to take no more: an upload goes on and on that was
+    /// answered long ago.
+    fn received(&self, bytes: &[u8], in_body: bool) -> bool {
         let mut state = self.lock();
         if let Some(seen) = state.preface {
             let rest = PREFACE.get(seen..).unwrap_or_default();
@@ -139,12 +155,17 @@ impl Activity {
             };
         }
         // In HTTP/2 a ping is no request head; one that stays idle beneath its pings is closed for being idle.
-        if let (Phase::Idle(_), false) = (state.phase, state.http2) {
-            state.phase = Phase::Head(Instant::now());
+        if state.http2 {
+            return true;
         }
-        if let (Phase::Head(_), false) = (state.phase, state.http2) {
-            state.unasked = state.unasked.saturating_add(bytes.len());
+        match state.phase {
+            // The rest of an upload that was answered early: how long it is read, whoever reads it decides.
+            Phase::Idle(_) if in_body => state.phase = Phase::Idle(Instant::now()),
+            Phase::Idle(_) => state.phase = Phase::Head(Instant::now()),
+            Phase::Head(_) => {}
+            Phase::Busy | Phase::Tunnel | Phase::Lingering(_) => return true,
         }
+        state.unasked = state.unasked.saturating_add(bytes.len());
         state.unasked <= LINGER_BYTES
     }
 
@@ -154,6 +175,13 @@ impl Activity {
         if let (0, Phase::Busy) = (state.in_flight, state.phase) {
             state.phase = Phase::Idle(Instant::now());
         }
+    }
+
+    /// A response gives a piece away, or asks for room no more.
+    fn piece(&self, given: bool) {
+        let mut state = self.lock();
+        state.moved = Instant::now();
+        state.waiting = if given { state.waiting + 1 } else { state.waiting.saturating_sub(1) };
     }
 
     fn stalled(&self, stalled: bool) {
@@ -176,11 +204,35 @@ impl Activity {
 
 /// A request in flight.
 #[derive(Debug)]
-pub(super) struct InFlight(Arc<Activity>);
+pub(super) struct InFlight {
+    activity: Arc<Activity>,
+    http2: bool,
+    /// A piece of its response was taken, and the next one was not asked for yet.
+    waiting: bool,
+}
+
+impl InFlight {
+    /// HTTP/2 asks for the next piece once the one before fits into the client's windows; on HTTP/1 the socket tells.
+    fn asked(&mut self) {
+        self.wait(false);
+    }
+
+    fn gave(&mut self) {
+        self.wait(self.http2);
+    }
+
+    fn wait(&mut self, waiting: bool) {
+        if self.waiting != waiting {
+            self.waiting = waiting;
+            self.activity.piece(waiting);
+        }
+    }
+}
 
 impl Drop for InFlight {
     fn drop(&mut self) {
-        self.0.ended();
+        self.wait(false);
+        self.activity.ended();
     }
 }
 
@@ -188,8 +240,16 @@ pin_project_lite::pin_project! {
     /// A response body; its request is in flight until it is sent.
     pub(super) struct Counted<B> {
         #[pin]
-        pub(super) body: B,
-        pub(super) in_flight: InFlight,
+        body: B,
+        in_flight: InFlight,
+    }
+}
+
+impl<B> Counted<B> {
+    /// A response whose head is given away.
+    pub(super) fn new(body: B, mut in_flight: InFlight) -> Self {
+        in_flight.gave();
+        Self { body, in_flight }
     }
 }
 
@@ -198,7 +258,13 @@ impl<B: Body> Body for Counted<B> {
     type Error = B::Error;
 
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<B::Data>, B::Error>>> {
-        self.project().body.poll_frame(cx)
+        let this = self.project();
+        this.in_flight.asked();
+        let polled = this.body.poll_frame(cx);
+        if let Poll::Ready(Some(Ok(_))) = polled {
+            this.in_flight.gave();
+        }
+        polled
     }
 
     fn is_end_stream(&self) -> bool {
@@ -234,7 +300,7 @@ impl Drop for Open {
 /// A socket that tells its [`Activity`] what passes.
 #[derive(Debug)]
 pub(super) struct Watched<IO> {
-    io: IO,
+    io: Framed<IO>,
     activity: Arc<Activity>,
     stalled: bool,
     /// Bytes that may still be thrown away, once all is written.
@@ -243,7 +309,7 @@ pub(super) struct Watched<IO> {
 }
 
 impl<IO> Watched<IO> {
-    pub(super) fn new(io: IO, activity: Arc<Activity>, open: Open) -> Self {
+    pub(super) fn new(io: Framed<IO>, activity: Arc<Activity>, open: Open) -> Self {
         Self { io, activity, stalled: false, lingering: None, _open: open }
     }
 
@@ -259,9 +325,10 @@ impl<IO> Watched<IO> {
 impl<IO: AsyncRead + Unpin> AsyncRead for Watched<IO> {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let before = buf.filled().len();
+        let in_body = self.io.is_in_body();
         let result = Pin::new(&mut self.io).poll_read(cx, buf);
         match buf.filled().get(before..) {
-            Some(bytes) if !bytes.is_empty() && !self.activity.received(bytes) => {
+            Some(bytes) if !bytes.is_empty() && !self.activity.received(bytes, in_body) => {
                 Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into()))
             }
             Some(_) | None => result,

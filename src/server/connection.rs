@@ -186,5 +186,5 @@ async fn answer<H: Handler>(
     if response.status() == StatusCode::SWITCHING_PROTOCOLS || (connect && response.status().is_success()) {
         activity.tunnel();
     }
-    Ok(response.map(|body| Counted { body, in_flight }))
+    Ok(response.map(|body| Counted::new(body, in_flight)))
 }

@@ -2,7 +2,8 @@
 //!
 //! hyper takes a bare LF for a line end, and of a length and a chunked coding it takes the coding; both are allowed
 //! (RFC 9112 sections 2.2 and 6.3) and both are what request smuggling is made of. This reader follows the messages of
-//! a connection and, at the first such thing, overwrites what comes with NUL: hyper then answers 400 and closes.
+//! a connection and, at the first such thing, overwrites what comes with NUL and adds the end of a head that cannot be
+//! one, since hyper waits for an end before it judges: it then answers 400 and closes.
 //! Refused are a bare LF, obs-fold (section 5.2), a doubled or malformed `Content-Length`, any transfer coding but one
 //! `chunked`, both at once (section 6.1), and a malformed chunk (section 7.1).
 
@@ -18,26 +19,50 @@ const KEPT_LINE_BYTES: usize = 128;
 const HTTP2_PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n";
 /// What a response begins with after which the connection is no longer HTTP.
 const SWITCHED: &[u8] = b"HTTP/1.1 101";
+/// No head, no chunk and no trailer ends like this; what hyper has of one by now ends here, and is malformed: a head by
+/// its empty line behind a NUL, a chunk's size by its LF, a trailer by its CR without LF.
+const MALFORMED_END: &[u8] = b"\0\n\n\r\0";
 
 /// A connection whose bytes are looked at on their way to hyper.
 #[derive(Debug)]
 pub(super) struct Framed<IO> {
     io: IO,
     framing: Framing,
+    /// What is still to be said of [`MALFORMED_END`] once something was refused.
+    verdict: &'static [u8],
 }
 
 impl<IO> Framed<IO> {
     pub(super) fn new(io: IO) -> Self {
-        Self { io, framing: Framing::default() }
+        Self { io, framing: Framing::default(), verdict: MALFORMED_END }
+    }
+
+    /// Whether the bytes to come belong to a request's body (RFC 9112 section 6), its chunks and trailers included.
+    pub(super) fn is_in_body(&self) -> bool {
+        match self.framing.state {
+            State::Length(_) | State::ChunkSize | State::Chunk(_) | State::ChunkEnd | State::Trailers => true,
+            State::Fresh | State::Start | State::Fields | State::Opaque | State::Refused => false,
+        }
+    }
+
+    fn owes_verdict(&self) -> bool {
+        self.framing.state == State::Refused && !self.verdict.is_empty()
     }
 }
 
 impl<IO: AsyncRead + Unpin> AsyncRead for Framed<IO> {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        let before = buf.filled().len();
-        ready!(Pin::new(&mut self.io).poll_read(cx, buf))?;
-        if let Some(fresh) = buf.filled_mut().get_mut(before..) {
-            self.framing.inspect(fresh);
+        if !self.owes_verdict() {
+            let before = buf.filled().len();
+            ready!(Pin::new(&mut self.io).poll_read(cx, buf))?;
+            if let Some(fresh) = buf.filled_mut().get_mut(before..) {
+                self.framing.inspect(fresh);
+            }
+        }
+        if self.owes_verdict() {
+            let (now, later) = self.verdict.split_at(self.verdict.len().min(buf.remaining()));
+            buf.put_slice(now);
+            self.verdict = later;
         }
         Poll::Ready(Ok(()))
     }
@@ -82,12 +107,16 @@ struct Framing {
     kept: Vec<u8>,
     /// The last byte of what came of that line.
     last: u8,
+    /// More of that line came than is kept.
+    cut: bool,
 }
 
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 enum State {
-    /// In front of a request line, or at it.
+    /// At the first byte of the connection.
     #[default]
+    Fresh,
+    /// In front of a request line, or at it.
     Start,
     /// Among the header fields.
     Fields,
@@ -131,7 +160,9 @@ impl Framing {
                 }
                 State::Length(left) => self.skip(bytes.len(), left, State::Length, State::Start),
                 State::Chunk(left) => self.skip(bytes.len(), left, State::Chunk, State::ChunkEnd),
-                State::Start | State::Fields | State::ChunkSize | State::ChunkEnd | State::Trailers => self.line(bytes),
+                State::Fresh | State::Start | State::Fields | State::ChunkSize | State::ChunkEnd | State::Trailers => {
+                    self.line(bytes)
+                }
             };
             bytes = bytes.get_mut(taken..).unwrap_or_default();
         }
@@ -165,7 +196,9 @@ impl Framing {
             let ends_well = self.last == b'\r';
             let kept = std::mem::take(&mut self.kept);
             let line = kept.strip_suffix(b"\r").unwrap_or(&kept);
-            if ends_well { self.state.next(&mut self.head, line) } else { Err(Ambiguous) }
+            // Of a line that says how long a body is, all must have been seen.
+            let whole = !std::mem::take(&mut self.cut) || !self.state.is_measured_by(line);
+            if ends_well && whole { self.state.next(&mut self.head, line) } else { Err(Ambiguous) }
         };
         match verdict {
             Ok(next) => {
@@ -182,18 +215,30 @@ impl Framing {
     fn keep(&mut self, bytes: &[u8]) {
         let room = KEPT_LINE_BYTES.saturating_sub(self.kept.len());
         self.kept.extend(bytes.iter().take(room));
+        self.cut |= bytes.len() > room;
         self.last = bytes.last().copied().unwrap_or(self.last);
     }
 }
 
 impl State {
+    /// Whether this line says where a body ends.
+    fn is_measured_by(self, line: &[u8]) -> bool {
+        let names = [&b"content-length"[..], b"transfer-encoding"];
+        match self {
+            State::ChunkSize | State::ChunkEnd => true,
+            State::Fields => names.iter().any(|name| value_of(line, name).is_some()),
+            State::Fresh | State::Start | State::Trailers | State::Length(_) | State::Chunk(_) => false,
+            State::Opaque | State::Refused => false,
+        }
+    }
+
     /// What follows a whole line, given without its line end.
     fn next(self, head: &mut Head, line: &[u8]) -> Result<State, Ambiguous> {
         match self {
+            State::Fresh if line == HTTP2_PREFACE.trim_ascii_end() => Ok(State::Opaque),
             // RFC 9112 section 2.2: an empty line in front of the request line is ignored.
-            State::Start if line.is_empty() => Ok(State::Start),
-            State::Start if line == HTTP2_PREFACE.trim_ascii_end() => Ok(State::Opaque),
-            State::Start => {
+            State::Fresh | State::Start if line.is_empty() => Ok(State::Start),
+            State::Fresh | State::Start => {
                 *head = Head::default();
                 Ok(State::Fields)
             }
@@ -251,22 +296,26 @@ fn value_of<'a>(line: &'a [u8], name: &[u8]) -> Option<&'a [u8]> {
     found.eq_ignore_ascii_case(name).then(|| value.trim_ascii())
 }
 
-/// A length: digits and nothing else, in 64 bits.
+/// A length: digits and nothing else, in 64 bits, without a zero in front, which some read as octal.
 fn decimal(digits: &[u8]) -> Option<u64> {
-    let plain = !digits.is_empty() && digits.iter().all(u8::is_ascii_digit);
+    let plain = digits.iter().all(u8::is_ascii_digit) && (digits.first() != Some(&b'0') || digits.len() == 1);
     std::str::from_utf8(digits).ok().filter(|_| plain)?.parse().ok()
 }
 
 /// Section 7.1: hexadecimal digits, then perhaps an extension behind `;`.
 fn chunk_size(line: &[u8]) -> Result<u64, Ambiguous> {
     let digits = line.split(|byte| *byte == b';').next().unwrap_or_default();
-    let plain = !digits.is_empty() && digits.iter().all(u8::is_ascii_hexdigit);
+    // 64 bits have 16 digits.
+    let plain = (1..=16).contains(&digits.len()) && digits.iter().all(u8::is_ascii_hexdigit);
     let digits = std::str::from_utf8(digits).ok().filter(|_| plain).ok_or(Ambiguous)?;
     u64::from_str_radix(digits, 16).map_err(|_| Ambiguous)
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::indexing_slicing)]
 mod tests {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
     use super::*;
 
     const GET: &str = "GET / HTTP/1.1\r\nHost: a\r\n";
@@ -320,6 +369,11 @@ mod tests {
             ("a signed length", format!("{GET}Content-Length: +5\r\n\r\nhello")),
             ("a huge length", format!("{GET}Content-Length: 99999999999999999999\r\n\r\nhello")),
             ("an empty length", format!("{GET}Content-Length:\r\n\r\n")),
+            ("a length that could be octal", format!("{GET}Content-Length: 010\r\n\r\nhellohello")),
+            ("a length of many zeros", format!("{GET}Content-Length: {}5\r\n\r\nhello", "0".repeat(200))),
+            ("a preface behind a request", format!("{GET}\r\nPRI * HTTP/2.0\r\n\r\nSM\n")),
+            ("a long coding", format!("{GET}Transfer-Encoding: {}chunked\r\n\r\n", "x, ".repeat(60))),
+            ("a chunk size of many zeros", format!("{GET}Transfer-Encoding: chunked\r\n\r\n{}5\r\n", "0".repeat(200))),
             ("another coding", format!("{GET}Transfer-Encoding: xchunked\r\n\r\n")),
             ("two codings", format!("{GET}Transfer-Encoding: gzip, chunked\r\n\r\n")),
             ("a doubled coding", format!("{GET}Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n")),
@@ -336,6 +390,24 @@ mod tests {
                 assert_eq!(state, State::Refused, "{name}, by {step}");
                 assert!(out.ends_with(&[0; 26]), "{name}, by {step}: {:?}", String::from_utf8_lossy(&out));
             }
+        }
+    }
+
+    /// The client sends no more than what is refused, and waits: hyper must not wait with it.
+    #[tokio::test]
+    async fn a_refusal_needs_nothing_more_from_the_client() {
+        for room in [1, 2, 24, 4096] {
+            let (mut client, end) = tokio::io::duplex(4096);
+            let mut framed = Framed::new(end);
+            client.write_all(format!("{GET}Content-Length: +5\r\n").as_bytes()).await.unwrap();
+            let mut out = Vec::new();
+            while !out.ends_with(MALFORMED_END) {
+                let mut piece = vec![0; room];
+                let read = tokio::time::timeout(std::time::Duration::from_secs(20), framed.read(&mut piece));
+                let length = read.await.unwrap().unwrap();
+                out.extend_from_slice(&piece[..length]);
+            }
+            assert!(out.starts_with(GET.as_bytes()), "{room}");
         }
     }
 

@@ -204,6 +204,46 @@ async fn an_idle_http2_connection_ends_in_its_own_way() {
 }
 
 #[tokio::test]
+async fn the_beginning_of_an_http2_preface_buys_no_time() {
+    let gate = gate(Limits { header_timeout: Duration::from_millis(300), ..limits() });
+    for beginning in ["PRI ", "PRI / HTTP/1.1\r\n", "PRI * HTTP/2.0\r\n\r\nSM"] {
+        let mut client = gate.connect().await;
+        client.write_all(beginning.as_bytes()).await.unwrap();
+        rest(&mut client).await;
+    }
+    until("one is still counted", || gate.open() == 0).await;
+}
+
+/// A client that speaks HTTP/2, up to a point: what it stops in the middle of has an end all the same.
+#[tokio::test]
+async fn http2_that_stops_halfway_is_cut_off() {
+    const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+    const SETTINGS: &[u8] = &[0, 0, 0, 4, 0, 0, 0, 0, 0];
+    // SETTINGS_INITIAL_WINDOW_SIZE 0: no room for a byte of any response's body.
+    const NO_ROOM: &[u8] = &[0, 0, 6, 4, 0, 0, 0, 0, 0, 0, 4, 0, 0, 0, 0];
+    const ACKNOWLEDGED: &[u8] = &[0, 0, 0, 4, 1, 0, 0, 0, 0];
+    // HEADERS of stream 1 without END_HEADERS.
+    const HALF_A_HEAD: &[u8] = &[0, 0, 1, 1, 0, 0, 0, 0, 1, 0x82];
+    // GET http://gate/, END_STREAM and END_HEADERS.
+    const REQUEST: &[u8] = &[0, 0, 9, 1, 5, 0, 0, 0, 1, 0x82, 0x86, 0x84, 0x41, 4, b'g', b'a', b't', b'e'];
+    let brief = Duration::from_millis(300);
+    let gate = gate(Limits { header_timeout: brief, idle_timeout: brief, ..limits() });
+    for (what, frames) in [
+        ("nothing", &[][..]),
+        ("settings alone", &[SETTINGS][..]),
+        ("half a head", &[SETTINGS, ACKNOWLEDGED, HALF_A_HEAD]),
+        ("a response that it has no room for", &[NO_ROOM, ACKNOWLEDGED, REQUEST]),
+    ] {
+        let mut client = gate.connect().await;
+        client.write_all(&[PREFACE, &frames.concat()].concat()).await.unwrap();
+        let mut bytes = Vec::new();
+        let closed = timeout(SOON, client.read_to_end(&mut bytes)).await;
+        assert!(closed.is_ok(), "{what}");
+    }
+    until("one is still counted", || gate.open() == 0).await;
+}
+
+#[tokio::test]
 async fn a_head_that_is_too_large_is_431_and_one_that_fits_is_served() {
     let gate = gate(limits());
     for (size, status) in [(7000, "HTTP/1.1 200"), (9000, "HTTP/1.1 431")] {

@@ -35,8 +35,8 @@ impl Forwarded {
         Ok(forwarded)
     }
 
-    /// One line of RFC 7239 section 4: elements separated by commas, of pairs separated by semicolons. `None` where it is
-    /// malformed or says two things.
+    /// One line of RFC 7239 section 4: elements separated by commas, of pairs separated by semicolons. `None` where it
+    /// is malformed or says two things.
     fn read_standard(&mut self, line: &str) -> Option<()> {
         let mut rest = trim(line);
         let mut said = false;

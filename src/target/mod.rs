@@ -1,6 +1,7 @@
 //! The URI that the client meant, and its comparison with `htu` (RFC 9449 section 4.3, RFC 3986 section 6.2).
 
 mod authority;
+mod chain;
 mod forwarded;
 mod path;
 mod trust;
@@ -11,6 +12,7 @@ use thiserror::Error;
 use authority::Authority;
 use forwarded::Forwarded;
 
+pub use chain::forwarded_chain;
 pub use trust::{Peer, PublicUrl, Trust};
 
 /// `http` or `https`.
@@ -52,7 +54,8 @@ pub enum TargetError {
     /// Two sources of the original request, or members of a forwarding list, disagree.
     #[error("two sources of the original request disagree")]
     Conflicting,
-    /// The path could be read in two ways: `.` or `..` in any spelling, `//`, `\`, an encoded `/`, `\` or NUL, a bad escape.
+    /// The path could be read in two ways: `.` or `..` in any spelling, `//`, `\`, an encoded `/`, `\` or NUL, a bad
+    /// escape.
     #[error("the path is ambiguous")]
     AmbiguousPath,
     /// No authority, or one that is none.

@@ -48,8 +48,8 @@ pub(super) fn normalise_htu(path: &str, out: &mut String) -> Option<()> {
     Some(())
 }
 
-/// RFC 3986 sections 6.2.2.1 and 6.2.2.2: hexadecimal digits upper case, unreserved characters decoded. `None` for a bad
-/// escape or a character that cannot stand in a path. A second encoding below the first (`%252e`) stays as it is.
+/// RFC 3986 sections 6.2.2.1 and 6.2.2.2: hexadecimal digits upper case, unreserved characters decoded. `None` for a
+/// bad escape or a character that cannot stand in a path. A second encoding below the first (`%252e`) stays as it is.
 fn normalise_segment(segment: &str, out: &mut String) -> Option<()> {
     let mut rest = segment;
     while let Some(at) = rest.find('%') {
@@ -68,8 +68,8 @@ fn normalise_segment(segment: &str, out: &mut String) -> Option<()> {
     push_plain(rest, out)
 }
 
-/// Visible ASCII but for what is no part of a path (`?`, `#`) or another server's `/` (`\`). Characters that a URI should
-/// have encoded, such as `|`, are left as browsers leave them.
+/// Visible ASCII but for what is no part of a path (`?`, `#`) or another server's `/` (`\`). Characters that a URI
+/// should have encoded, such as `|`, are left as browsers leave them.
 fn push_plain(plain: &str, out: &mut String) -> Option<()> {
     let is_plain = |byte: u8| byte.is_ascii_graphic() && !matches!(byte, b'\\' | b'?' | b'#');
     plain.bytes().all(is_plain).then(|| out.push_str(plain))

@@ -24,7 +24,8 @@ pub struct Peer {
 pub struct Trust {
     /// Peers whose `Forwarded` and `X-Forwarded-*` count.
     pub proxies: Vec<IpNet>,
-    /// Empty: scheme and authority of the request itself. Several: the one with the request's authority, else the first.
+    /// Empty: scheme and authority of the request itself. Several: the one with the request's authority, else the
+    /// first.
     pub public_urls: Vec<PublicUrl>,
 }
 

@@ -13,7 +13,7 @@ use tracing_subscriber::registry::LookupSpan;
 use crate::clock::{Clock, Timestamp};
 
 /// The target of the line a request gets (contract section 5): its fields stand alone.
-const ACCESS: &str = "access";
+const ACCESS: &str = "dpop_gate::access";
 
 /// For whom the lines are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -46,8 +46,6 @@ where
 /// passes below `info`, whatever `RUST_LOG` says.
 fn discreet(metadata: &Metadata<'_>) -> bool {
     let target = metadata.target();
-    let ours = ["access", "dpop_gate"]
-        .iter()
-        .any(|ours| target.strip_prefix(ours).is_some_and(|rest| rest.is_empty() || rest.starts_with("::")));
+    let ours = target.strip_prefix("dpop_gate").is_some_and(|rest| rest.is_empty() || rest.starts_with("::"));
     ours || *metadata.level() <= Level::INFO
 }

@@ -41,7 +41,7 @@ fn objects(lines: &[String]) -> Vec<Value> {
 #[test]
 fn an_access_line_is_its_fields_and_nothing_else() {
     let lines = lines("", Style::Json, || {
-        info!(target: "access", status = 401_u64, path = "/a\"\n\u{1b}[2J", upstream_ms = 0.5, up = true, n = -1_i64,
+        info!(target: "dpop_gate::access", status = 401_u64, path = "/a\"\n\u{1b}[2J", upstream_ms = 0.5, up = true, n = -1_i64,
             reason = %"replayed", sub = tracing::field::Empty, jkt = None::<&str>);
     });
     assert_eq!(

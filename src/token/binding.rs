@@ -21,7 +21,8 @@ pub enum Binding {
 }
 
 impl Binding {
-    /// Reads `cnf`. Present in any form but a usable one is [`TokenError::NotBound`]: never taken for "not bound, fine".
+    /// Reads `cnf`. Present in any form but a usable one is [`TokenError::NotBound`]: never taken for "not bound,
+    /// fine".
     ///
     /// Members that are not known here do no harm beside a `jkt` (RFC 7800 section 3.1 lets a recipient ignore them);
     /// a `jkt` or `x5t#S256` that is there but cannot be read does.

@@ -55,7 +55,8 @@ pub struct ClaimRules {
 pub struct VerifiedToken {
     claims: Map<String, Value>,
     binding: Binding,
-    expires: Timestamp,
+    /// `exp`; only an introspection answer may be without.
+    expires: Option<Timestamp>,
 }
 
 impl VerifiedToken {
@@ -76,33 +77,42 @@ impl VerifiedToken {
         check_audience(&claims, &rules.audiences)?;
         // RFC 9068 section 2.2: `exp` is required.
         let expires = numeric_date(&claims, "exp")?.ok_or(TokenError::Malformed)?;
-        Self::at(claims, expires, now, skew)
+        Self::at(claims, Some(expires), now, skew)
     }
 
     /// Checks the members of an introspection answer (RFC 7662 section 2.2), whose caller has seen `active: true`.
     ///
     /// All of them are optional there, so: `iss` must be right if it is present; `aud` must hold one of the configured
     /// audiences, and is [`TokenError::WrongAudience`] if it is missing (RFC 7662 section 4 leaves that to the
-    /// resource server; silence is not consent), unless the operator configured none; without `exp` the answer holds
-    /// for `lifetime` only, which is as long as the caller keeps it.
+    /// resource server; silence is not consent), unless the operator configured none. An `iss` that is missing is said:
+    /// `sub` means something only beside it. A `token_type` of `DPoP` without the key is a token that must not be taken
+    /// for a bearer token (RFC 9449 section 6.2).
     pub fn check_introspected(
-        claims: Map<String, Value>,
+        mut claims: Map<String, Value>,
         rules: &ClaimRules,
         now: Timestamp,
         skew: Duration,
-        lifetime: Duration,
     ) -> Result<Self, TokenError> {
-        if string(&claims, "iss")?.is_some_and(|issuer| issuer != rules.issuer) {
-            return Err(TokenError::UnknownIssuer);
+        match string(&claims, "iss")? {
+            Some(issuer) if issuer != rules.issuer => return Err(TokenError::UnknownIssuer),
+            Some(_) => {}
+            None => drop(claims.insert("iss".to_owned(), Value::from(rules.issuer.as_str()))),
         }
         if !rules.audiences.is_empty() {
             check_audience(&claims, &rules.audiences)?;
         }
-        let expires = numeric_date(&claims, "exp")?.unwrap_or(now + lifetime);
-        Self::at(claims, expires, now, skew)
+        let is_dpop = string(&claims, "token_type")?.is_some_and(|kind| kind.eq_ignore_ascii_case("DPoP"));
+        let expires = numeric_date(&claims, "exp")?;
+        let token = Self::at(claims, expires, now, skew)?;
+        if is_dpop && matches!(token.binding, Binding::None) { Err(TokenError::NotBound) } else { Ok(token) }
     }
 
-    fn at(claims: Map<String, Value>, expires: Timestamp, now: Timestamp, skew: Duration) -> Result<Self, TokenError> {
+    fn at(
+        claims: Map<String, Value>,
+        expires: Option<Timestamp>,
+        now: Timestamp,
+        skew: Duration,
+    ) -> Result<Self, TokenError> {
         let not_before = numeric_date(&claims, "nbf")?;
         let binding = Binding::of(claims.get("cnf"))?;
         let token = Self { claims, binding, expires };
@@ -114,10 +124,11 @@ impl VerifiedToken {
         Ok(token)
     }
 
-    /// Whether it still holds at `now`: for a token out of the cache. `nbf` cannot come back, so only `exp` is looked at.
+    /// Whether it still holds at `now`: for a token out of the cache. `nbf` cannot come back, so only `exp` is looked
+    /// at.
     pub fn still_valid(&self, now: Timestamp, skew: Duration) -> Result<(), TokenError> {
         // RFC 7519 section 4.1.4: "on or after which the JWT MUST NOT be accepted".
-        if now >= self.expires + skew { Err(TokenError::Expired) } else { Ok(()) }
+        if self.expires.is_some_and(|expires| now >= expires + skew) { Err(TokenError::Expired) } else { Ok(()) }
     }
 
     /// What it is bound to.
@@ -125,8 +136,8 @@ impl VerifiedToken {
         &self.binding
     }
 
-    /// `exp`; of an introspection answer without one, the time until which it may be kept.
-    pub fn expires(&self) -> Timestamp {
+    /// `exp`, which an introspection answer may be without.
+    pub fn expires(&self) -> Option<Timestamp> {
         self.expires
     }
 
@@ -174,7 +185,8 @@ fn string<'a>(claims: &'a Map<String, Value>, name: &str) -> Result<Option<&'a s
     claims.get(name).map(|value| value.as_str().ok_or(TokenError::Malformed)).transpose()
 }
 
-/// RFC 7519 section 2: seconds since the epoch, a fraction allowed. Negative ones and those beyond any clock are malformed.
+/// RFC 7519 section 2: seconds since the epoch, a fraction allowed. Negative ones and those beyond any clock are
+/// malformed.
 fn numeric_date(claims: &Map<String, Value>, name: &str) -> Result<Option<Timestamp>, TokenError> {
     let Some(value) = claims.get(name) else {
         return Ok(None);
@@ -267,17 +279,33 @@ mod tests {
             (json!({"exp": 1_699_999_985}), Err(Expired)),
             (json!({"nbf": 1_700_000_016}), Err(NotYetValid)),
             (json!({"cnf": null}), Err(NotBound)),
-            (json!({"iss": "ABSENT"}), Ok(1_700_000_100)),
-            (json!({"exp": "ABSENT"}), Ok(1_700_000_030)),
-            (json!({}), Ok(1_700_000_100)),
+            (json!({"token_type": "dpop"}), Err(NotBound)),
+            (json!({"token_type": 1}), Err(Malformed)),
+            (json!({"token_type": "Bearer"}), Ok(Some(1_700_000_100))),
+            (json!({"iss": "ABSENT"}), Ok(Some(1_700_000_100))),
+            (json!({"exp": "ABSENT"}), Ok(None)),
+            (json!({}), Ok(Some(1_700_000_100))),
         ] {
-            let lifetime = Duration::from_secs(30);
-            let result = VerifiedToken::check_introspected(claims(&change), &rules(), NOW, SKEW, lifetime);
-            assert_eq!(result.map(|token| token.expires().as_secs()), expected, "{change}");
+            let result = VerifiedToken::check_introspected(claims(&change), &rules(), NOW, SKEW);
+            assert_eq!(
+                result.as_ref().map(|token| token.expires().map(Timestamp::as_secs)),
+                expected.as_ref().map(|end| *end),
+                "{change}"
+            );
+            if let Ok(token) = result {
+                assert_eq!(
+                    token.claim("iss").unwrap(),
+                    "https://id.example.com",
+                    "said even where the answer is silent"
+                );
+            }
         }
+        let without_end = claims(&json!({"exp": "ABSENT"}));
+        let token = VerifiedToken::check_introspected(without_end, &rules(), NOW, Duration::ZERO).unwrap();
+        assert_eq!(token.still_valid(NOW, Duration::ZERO), Ok(()), "only the caller's cache ends it");
         let nobody = ClaimRules { audiences: vec![], ..rules() };
         let silent = claims(&json!({"aud": "ABSENT"}));
-        assert!(VerifiedToken::check_introspected(silent, &nobody, NOW, SKEW, SKEW).is_ok());
+        assert!(VerifiedToken::check_introspected(silent, &nobody, NOW, SKEW).is_ok());
     }
 
     #[test]
@@ -354,7 +382,7 @@ mod tests {
             let change = json!({"exp": exp, "aud": [aud, "api://a"]});
             if let Ok(token) = VerifiedToken::check(claims(&change), &rules(), NOW, SKEW) {
                 prop_assert!(exp >= 1_699_999_985.0);
-                prop_assert!(token.expires() + SKEW > NOW);
+                prop_assert!(token.expires().unwrap() + SKEW > NOW);
             }
         }
     }

@@ -298,6 +298,20 @@ async fn migration_takes_unbound_tokens_as_bearer_and_bound_ones_with_proof() {
     assert_eq!(scoped.status, 200, "{scoped:?}");
 }
 
+/// A claim of that very name is the issuer's word about something; whose key it is, the proof says.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_jkt_that_goes_upstream_is_the_key_that_was_proved() {
+    let world = World::with(|settings| settings["routes"][0]["auth"] = json!("dpop_or_bearer")).await;
+    let client = world.client().await;
+    let token = || world.issuer.token(&client.key).claim("cnf.jkt", "the key of somebody else");
+    let answer = client.get("/orders/1").token(token().compact()).send().await;
+    assert_eq!(answer.status, 200, "{answer:?}");
+    assert_eq!(world.upstream.last().header("x-auth-jkt"), Some(client.key.thumbprint().as_str()));
+    let answer = client.get("/orders/1").token(token().without("cnf").compact()).bearer().send().await;
+    assert_eq!(answer.status, 200, "{answer:?}");
+    assert_eq!(world.upstream.last().header("x-auth-jkt"), None);
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn report_mode_lets_through_what_it_would_have_refused_and_says_so() {
     let world = World::with(|settings| settings["routes"][0]["mode"] = json!("report")).await;
@@ -371,6 +385,34 @@ async fn a_token_endpoint_learns_the_key_and_keeps_the_clients_own_authenticatio
     assert_eq!(seen.header("authorization"), Some("Basic c2hvcDpzZWNyZXQ="));
     assert_eq!(seen.header("x-auth-jkt"), Some(client.key.thumbprint().as_str()));
     assert_eq!(seen.header("x-auth-subject"), None);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_token_endpoint_demands_a_nonce_in_the_words_that_okta_uses() {
+    let world = World::with(|settings| {
+        let token = json!({"match": {"path": "/token"}, "upstream": "orders", "auth": "token_endpoint"});
+        push(&mut settings["routes"], token);
+    })
+    .await;
+    let client = world.client().await;
+    let basic = ["Basic c2hvcDpzZWNyZXQ="];
+    let call = client.post("/token", "grant_type=client_credentials").authorization(&basic);
+    let challenged = call.proof(|proof| proof.without("ath").without("nonce")).send().await;
+    assert_eq!(challenged.status, 400, "{challenged:?}");
+    let expected = json!({
+        "error": "use_dpop_nonce",
+        "error_description": "Authorization server requires nonce in DPoP proof.",
+    });
+    assert_eq!(challenged.json(), expected);
+    assert_eq!(challenged.headers_of("content-type"), "application/json");
+    assert_eq!(challenged.headers_of("cache-control"), "no-store");
+    assert_eq!(challenged.headers_of("www-authenticate"), "", "JSON alone (RFC 9449 section 8)");
+    let nonce = challenged.headers_of("dpop-nonce");
+    assert_eq!(world.upstream.count(), 0);
+
+    let call = client.post("/token", "grant_type=client_credentials").authorization(&basic);
+    let answer = call.proof(move |proof| proof.without("ath").claim("nonce", nonce)).send().await;
+    assert_eq!(answer.status, 200, "{answer:?}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -109,6 +109,8 @@ async fn sigterm_and_sigint_drain_and_exit_0() {
             tokio::net::TcpStream::connect(client.address()).await.is_err().then_some(())
         })
         .await;
+        assert_eq!(world.gate.admin("/readyz").await.status, 503, "probes are answered to the last");
+        assert_eq!(world.gate.admin("/livez").await.status, 200);
         world.upstream.release();
         let answer = held.await.unwrap();
         assert_eq!((answer.status, answer.text().as_str()), (200, "released"), "SIG{signal}");

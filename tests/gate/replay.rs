@@ -1,5 +1,6 @@
 //! A proof is accepted once, or not at all: at once, under pressure, across a restart.
 
+use http_body_util::BodyExt as _;
 use hyper::client::conn::http2::SendRequest;
 use serde_json::json;
 use tokio::net::TcpStream;
@@ -21,7 +22,13 @@ async fn as_streams(sender: &SendRequest<Channel>, requests: &[Prepared]) -> Vec
     let tasks = requests.iter().map(|request| {
         let mut sender = sender.clone();
         let request = request.over_http2("http").body(Channel::empty()).unwrap();
-        tokio::spawn(async move { soon("a response", sender.send_request(request)).await.unwrap().status().as_u16() })
+        tokio::spawn(async move {
+            let response = soon("a response", sender.send_request(request)).await.unwrap();
+            let status = response.status().as_u16();
+            // A stream left unread would be reset, and hyper ends a connection after 1024 of those.
+            soon("its body", response.into_body().collect()).await.unwrap();
+            status
+        })
     });
     all(tasks).await
 }
@@ -133,7 +140,9 @@ async fn pressure_makes_the_store_refuse_and_never_accept_twice() {
             client
         })
         .collect();
-    let connection = http2(TcpStream::connect(greeted.address()).await.unwrap()).await;
+    let stream = TcpStream::connect(greeted.address()).await.unwrap();
+    stream.set_nodelay(true).unwrap();
+    let connection = http2(stream).await;
     // The oldest first: as they come, the store forgets from the oldest on, so that most of them fit.
     let mut sent = Vec::new();
     let mut accepted = Vec::new();

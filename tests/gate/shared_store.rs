@@ -184,7 +184,7 @@ async fn without_the_store_requests_are_refused_in_time_and_served_when_it_is_ba
         assert!(gate.refusals("store_unavailable").await >= 1.0);
         assert_eq!(gate.metric("dpop_gate_replay_store_up", &[("store", "redis")]).await, 0.0);
         assert_eq!(gate.admin("/readyz").await.status, 200, "all replicas have lost it alike");
-        assert!(gate.admin("/").await.text().contains("not reachable"));
+        assert!(gate.admin("/status.json").await.text().contains("requests are refused"));
         if fault == "kill" {
             redis.run().await
         } else {
@@ -217,7 +217,7 @@ async fn where_memory_may_stand_in_first_uses_pass_and_local_replays_do_not() {
     assert_eq!(error_of(&client.send(&during).await), (401, "invalid_dpop_proof".into()));
     let gate = &replicas.gates[0];
     assert!(gate.metric("dpop_gate_replay_store_errors_total", &[("store", "redis")]).await >= 2.0);
-    assert!(gate.admin("/").await.text().contains("this process decides by itself"));
+    assert!(gate.admin("/status.json").await.text().contains("this process decides by itself"));
 
     redis.run().await;
     for gate in &replicas.gates {

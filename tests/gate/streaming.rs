@@ -1,5 +1,7 @@
 //! Bodies are never held whole, and whatever HTTP can carry passes: trailers, events, upgrades, HTTP/2.
 
+use std::time::Duration;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64URL;
 use bytes::Bytes;
@@ -219,6 +221,38 @@ async fn a_refusal_during_an_upload_reaches_the_client() {
     let answer = raw.read_until("\r\n\r\n").await;
     assert!(answer.starts_with("HTTP/1.1 401"), "{answer}");
     assert!(!world.upstream.seen().iter().any(|seen| seen.uri == "/orders/swallow"));
+}
+
+/// The rest of an upload is no request head, and need not come as fast as one.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_slow_upload_into_a_refusal_is_read_to_its_end() {
+    let world = World::with(|settings| settings["limits"]["header_timeout"] = json!("200ms")).await;
+    let client = world.client().await;
+    let call = client.post("/orders/swallow", "").proofs(&[]).header("content-length", "20");
+    let mut raw = Raw::connect(client.address()).await;
+    raw.write(call.prepare().head() + "\r\n").await;
+    assert!(raw.read_until("\r\n\r\n").await.starts_with("HTTP/1.1 401"));
+    for _ in 0..20 {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        assert!(raw.try_write("u").await, "the gate closed before everything was written");
+    }
+    // The connection is still good.
+    raw.write(client.get("/orders/1").prepare().head() + "\r\n").await;
+    assert!(raw.read_until("HTTP/1.1 200").await.contains("invalid_dpop_proof"), "the first answer's body");
+}
+
+/// A client that stops in the middle of its upload keeps neither a connection nor the upstream.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_upload_that_stalls_is_given_up() {
+    let world = World::with(|settings| settings["limits"]["idle_timeout"] = json!("300ms")).await;
+    let client = world.client().await;
+    let call = client.post("/orders/swallow", "").header("content-length", "1000000");
+    let mut raw = Raw::connect(client.address()).await;
+    raw.write(call.prepare().head() + "\r\nand no more").await;
+    let answer = raw.read_to_end().await;
+    assert!(answer.starts_with("HTTP/1.1 408"), "{answer}");
+    assert!(answer.contains("\"invalid_request\"") && answer.contains("connection: close"), "{answer}");
+    assert!(!world.upstream.last().complete);
 }
 
 /// Nor may an upload into a refusal hold a connection for ever.

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use http::header::FORWARDED;
 use http::{HeaderMap, HeaderName, HeaderValue};
 
-use crate::target::Scheme;
+use crate::target::{Scheme, forwarded_chain};
 
 const FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
@@ -40,6 +40,7 @@ pub(super) struct Origin<'a> {
 /// Writes all of them.
 pub(super) fn write(headers: &mut HeaderMap, sender: Sender, origin: Origin<'_>) {
     drop_untold(headers, sender);
+    translate(headers);
     let peer = origin.peer.to_canonical();
     let proto = match origin.scheme {
         Scheme::Http => "http",
@@ -49,6 +50,25 @@ pub(super) fn write(headers: &mut HeaderMap, sender: Sender, origin: Origin<'_>)
     append(headers, FORWARDED, &forwarded_element(peer, proto, origin.authority));
     headers.insert(PROTO, HeaderValue::from_static(proto));
     set(headers, HOST, origin.authority.as_bytes().to_vec());
+}
+
+/// Where a believed peer tells the way in one form only, tells it in the other too: a legacy framework reads
+/// `X-Forwarded-For`, and without this it would take the proxy for the client.
+fn translate(headers: &mut HeaderMap) {
+    let chain = match (headers.contains_key(&FOR), headers.contains_key(FORWARDED)) {
+        (true, true) | (false, false) => return,
+        (true, false) | (false, true) => forwarded_chain(headers),
+    };
+    let told_standard = headers.contains_key(FORWARDED);
+    for node in chain {
+        match (told_standard, node) {
+            (true, Some(ip)) => append(headers, FOR, &ip.to_string()),
+            (true, None) => append(headers, FOR, "unknown"),
+            (false, Some(ip)) => append(headers, FORWARDED, &for_pair(ip)),
+            // RFC 7239 section 6.2.
+            (false, None) => append(headers, FORWARDED, "for=unknown"),
+        }
+    }
 }
 
 /// Removes all of them.
@@ -84,15 +104,20 @@ fn folds_into(name: &str, own: &str) -> bool {
             .all(|(came, wanted)| came == wanted || (wanted == b'-' && !came.is_ascii_alphanumeric()))
 }
 
-/// RFC 7239 section 4; an IPv6 address is bracketed and quoted (section 6).
+/// RFC 7239 section 4.
 fn forwarded_element(peer: IpAddr, proto: &str, authority: &str) -> String {
-    let mut element = String::with_capacity(64 + authority.len());
-    let _ = match peer {
-        IpAddr::V4(ip) => write!(element, "for={ip}"),
-        IpAddr::V6(ip) => write!(element, "for=\"[{ip}]\""),
-    };
+    let mut element = for_pair(peer);
+    element.reserve(32 + authority.len());
     let _ = write!(element, ";host=\"{authority}\";proto={proto}");
     element
+}
+
+/// An IPv6 address is bracketed and quoted (RFC 7239 section 6).
+fn for_pair(ip: IpAddr) -> String {
+    match ip {
+        IpAddr::V4(ip) => format!("for={ip}"),
+        IpAddr::V6(ip) => format!("for=\"[{ip}]\""),
+    }
 }
 
 /// Adds a member to a list that may have several lines, as one line.
@@ -209,6 +234,28 @@ mod tests {
                 ("x-forwarded-proto", "https"),
             ]
         );
+    }
+
+    #[test]
+    fn what_a_believed_peer_tells_in_one_form_is_told_in_both() {
+        for (told, chain, elements) in [
+            (
+                ("Forwarded", "for=192.0.2.7;proto=https, for=_hidden, for=\"[2001:db8::7]:80\""),
+                "192.0.2.7, unknown, 2001:db8::7",
+                "for=192.0.2.7;proto=https, for=_hidden, for=\"[2001:db8::7]:80\"",
+            ),
+            (
+                ("X-Forwarded-For", "192.0.2.7:443, 2001:db8::7, rubbish"),
+                "192.0.2.7:443, 2001:db8::7, rubbish",
+                "for=192.0.2.7, for=\"[2001:db8::7]\", for=unknown",
+            ),
+        ] {
+            let mut headers = map(&[told]);
+            write(&mut headers, Sender::Believed, origin("10.0.0.1"));
+            assert_eq!(headers[FOR], format!("{chain}, 10.0.0.1"), "{told:?}");
+            let own = "for=10.0.0.1;host=\"api.example.com\";proto=https";
+            assert_eq!(headers[FORWARDED], format!("{elements}, {own}"), "{told:?}");
+        }
     }
 
     #[test]

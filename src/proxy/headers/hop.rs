@@ -27,6 +27,20 @@ pub(super) fn remove(headers: &mut HeaderMap) {
     for name in &HOP_BY_HOP {
         headers.remove(name);
     }
+    let disguised: Vec<HeaderName> = headers.keys().filter(|name| is_disguised(name.as_str())).cloned().collect();
+    for name in disguised {
+        headers.remove(name);
+    }
+}
+
+/// Whether a legacy framework that folds names (CGI, WSGI) would take a header for one that says where a message ends.
+fn is_disguised(name: &str) -> bool {
+    const DECIDING: [&str; 2] = ["transfer-encoding", "content-length"];
+    name.bytes().any(|byte| !byte.is_ascii_alphanumeric() && byte != b'-')
+        && DECIDING.iter().any(|known| {
+            name.len() == known.len()
+                && name.bytes().zip(known.bytes()).all(|(a, b)| a == b || (b == b'-' && !a.is_ascii_alphanumeric()))
+        })
 }
 
 /// The same for a request, but `TE: trailers` stays: gRPC asks for it, and trailers pass.
@@ -84,6 +98,7 @@ mod tests {
             (&[("Transfer-Encoding", "chunked"), ("Trailer", "X-Sum")], &["trailer"]),
             (&[("Upgrade", "h2c"), ("HTTP2-Settings", "AAMAAABk"), ("Connection", "Upgrade, HTTP2-Settings")], &[]),
             (&[("TE", "gzip, deflate")], &[]),
+            (&[("Transfer_Encoding", "chunked"), ("Content.Length", "5"), ("X_Sum", "1")], &["x_sum"]),
             (&[("TE", "gzip, Trailers"), ("Connection", "TE")], &["te"]),
         ] {
             let mut headers = map(came);

@@ -368,6 +368,9 @@ impl Shared {
             .initial_connection_window_size(CONNECTION_WINDOW)
             .max_send_buf_size(STREAM_SEND_BUFFER)
             .max_header_list_size(MAX_HEADER_LIST)
+            // What still comes for a request that its client gave up is no fault of the upstream's: 1024 of them in a
+            // connection's whole life, hyper's limit, would end those that others wait for.
+            .max_local_error_reset_streams(None)
             .keep_alive_interval(PING_INTERVAL)
             .keep_alive_timeout(PING_TIMEOUT)
             .handshake(TokioIo::new(io))

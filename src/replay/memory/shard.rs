@@ -288,3 +288,26 @@ fn table(proofs: usize) -> Box<[u128]> {
     let buckets = (proofs * slots).div_ceil(of * BUCKET_SLOTS).max(MIN_BUCKETS);
     vec![0; buckets * BUCKET_SLOTS].into_boxed_slice()
 }
+
+#[cfg(test)]
+mod tests {
+    use std::hash::{BuildHasher as _, RandomState};
+
+    use super::*;
+
+    #[test]
+    fn a_full_table_turns_next_to_nothing_away_from_its_buckets() {
+        const PROOFS: u32 = 16_000;
+        let hasher = RandomState::new();
+        let mut shard = Shard::new(PROOFS as usize);
+        // Filled, then renewed twice over while what is oldest goes.
+        for number in 0..3 * PROOFS {
+            let second = 1 + number / 200;
+            shard.forget(second.saturating_sub(PROOFS / 200), |_| {});
+            let key = hasher.hash_one(number);
+            let entry = Entry::new(second, key, u128::from(key) << 7, |identity| hasher.hash_one(identity));
+            shard.insert(&entry);
+        }
+        assert!(shard.overflow.len() < PROOFS as usize / 100, "{} found no place", shard.overflow.len());
+    }
+}

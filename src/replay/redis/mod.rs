@@ -69,6 +69,16 @@ pub enum OnUnavailable {
     Memory,
 }
 
+impl OnUnavailable {
+    /// For people: what happens meanwhile.
+    pub const fn meanwhile(self) -> &'static str {
+        match self {
+            Self::Reject => "requests are refused (503)",
+            Self::Memory => "this process decides by itself",
+        }
+    }
+}
+
 /// Settings of the shared store.
 #[derive(Debug, Clone)]
 pub struct RedisOptions {
@@ -126,7 +136,7 @@ struct Shared {
     metrics: RedisMetrics,
     front: Arc<MemoryStore>,
     state: watch::Sender<State>,
-    /// The number of the store's life, as last heard of.
+    /// The number of the store's life, as last heard of; 0 for none.
     life: AtomicU64,
     /// The number of a life that this process has ended.
     ended: AtomicU64,
@@ -196,8 +206,8 @@ impl RedisStore {
             metrics,
             front,
             state: watch::Sender::new(State::Away { since: Instant::now(), why: LinkError::Fresh }),
-            life: AtomicU64::new(Life::MEMORY.number()),
-            ended: AtomicU64::new(Life::MEMORY.number()),
+            life: AtomicU64::new(0),
+            ended: AtomicU64::new(0),
             latest: AtomicU64::new(0),
             stood_in: AtomicBool::new(false),
             ready: AtomicBool::new(false),
@@ -249,8 +259,8 @@ impl RedisStore {
         }
     }
 
-    /// The life that nonces are issued for now.
-    pub fn life(&self) -> Life {
+    /// The life that nonces are issued for now; `None` before the first is known.
+    pub fn life(&self) -> Option<Life> {
         self.shared.life()
     }
 
@@ -283,14 +293,10 @@ impl RedisStore {
 
 /// Deciding.
 impl Shared {
-    /// A nonce that no shared store's life can have issued needs no round trip.
+    /// A nonce of the fallback is of no use while the store is there: that needs no round trip.
     fn recent(&self, proof: &ProofId) -> Result<(), ReplayError> {
-        let from_elsewhere = match proof.nonce.map(|nonce| nonce.life) {
-            Some(Life::MEMORY) => true,
-            Some(Life::FALLBACK) => matches!(*self.state.borrow(), State::Up(_)),
-            Some(_) | None => false,
-        };
-        if from_elsewhere { Err(ReplayError::OtherLife) } else { Ok(()) }
+        let is_fallback = proof.nonce.is_some_and(|nonce| nonce.life == Life::FALLBACK);
+        if is_fallback && matches!(*self.state.borrow(), State::Up(_)) { Err(ReplayError::OtherLife) } else { Ok(()) }
     }
 
     /// The connection; where it has just been lost, whatever comes of it until the deadline.
@@ -373,12 +379,12 @@ impl Shared {
         }
     }
 
-    fn life(&self) -> Life {
+    fn life(&self) -> Option<Life> {
         let is_away = matches!(*self.state.borrow(), State::Away { .. });
         if is_away && self.options.on_unavailable == OnUnavailable::Memory {
-            return Life::FALLBACK;
+            return Some(Life::FALLBACK);
         }
-        Life::shared(self.life.load(Ordering::Relaxed)).unwrap_or(Life::MEMORY)
+        Life::shared(self.life.load(Ordering::Relaxed))
     }
 }
 
@@ -495,10 +501,7 @@ impl Shared {
     }
 
     fn warn(&self, why: &LinkError) {
-        let meanwhile = match self.options.on_unavailable {
-            OnUnavailable::Reject => "requests are refused (503)",
-            OnUnavailable::Memory => "this process decides by itself",
-        };
+        let meanwhile = self.options.on_unavailable.meanwhile();
         warn!(%why, meanwhile, "the replay store cannot be reached");
     }
 }

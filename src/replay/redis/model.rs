@@ -17,7 +17,7 @@ use tokio::sync::watch;
 use super::super::{MemoryOptions, ReplayStore};
 use super::*;
 use crate::jose::Thumbprint;
-use crate::nonce::{Accepted, NonceOptions, Nonces};
+use crate::nonce::{Accepted, NonceOptions, Nonces, ProcessTag};
 use crate::secret::Secret;
 
 const START: u64 = 1_800_000_000;
@@ -212,7 +212,8 @@ impl World {
             lifetime: Duration::from_secs(300),
             secret: Secret::new(vec![1; 32]),
             previous: None,
-            not_before: None,
+            process: ProcessTag([7; 8]),
+            others_not_before: None,
         };
         let nonces = with_nonces.then(|| Nonces::new(options));
         let server = Server::new();

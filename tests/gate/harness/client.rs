@@ -14,6 +14,7 @@ use sha2::{Digest as _, Sha256};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 
+use super::gate::SECRET_BYTES;
 use super::{Channel, Gate, Issuer, Jws, Key, soon};
 
 /// Somebody who calls through a gate.
@@ -181,7 +182,7 @@ impl Call<'_> {
         let mut secrets = client.secrets.lock().unwrap();
         // The last part of a compact JWS alone is secret enough, and is what a careless log would show too.
         let credentials = authorization.iter().chain(&proofs).filter_map(|text| text.rsplit(['.', ' ']).next());
-        secrets.extend(credentials.filter(|part| part.len() > 20).map(str::to_owned));
+        secrets.extend(credentials.filter(|part| part.len() >= SECRET_BYTES).map(str::to_owned));
         headers.extend(authorization.into_iter().map(|value| ("authorization".to_owned(), value)));
         headers.extend(proofs.into_iter().map(|value| ("dpop".to_owned(), value)));
         for (name, value) in self.headers {

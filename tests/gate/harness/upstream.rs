@@ -33,6 +33,8 @@ pub struct Seen {
     /// Known once the body has come.
     pub body_bytes: u64,
     pub trailers: HeaderMap,
+    /// Its body came to its end, not to an error.
+    pub complete: bool,
 }
 
 impl Seen {
@@ -125,6 +127,7 @@ async fn answer(request: Request<Incoming>, shared: Arc<Shared>) -> Result<Respo
             headers: parts.headers.clone(),
             body_bytes: 0,
             trailers: HeaderMap::new(),
+            complete: false,
         });
         seen.len() - 1
     };
@@ -219,7 +222,8 @@ fn accept(key: &[u8]) -> String {
 
 /// Reads a body to its end, counts it, and sends it back if there is somewhere to.
 async fn drain(mut body: Incoming, shared: Arc<Shared>, number: usize, back: Option<Sender>) {
-    while let Some(Ok(frame)) = body.frame().await {
+    while let Some(frame) = body.frame().await {
+        let Ok(frame) = frame else { return };
         if let Some(data) = frame.data_ref() {
             shared.seen.lock().unwrap()[number].body_bytes += data.len() as u64;
         }
@@ -232,6 +236,7 @@ async fn drain(mut body: Incoming, shared: Arc<Shared>, number: usize, back: Opt
             return;
         }
     }
+    shared.seen.lock().unwrap()[number].complete = true;
 }
 
 /// A body that is fed from elsewhere: of an upstream's answer, or of a client's request.

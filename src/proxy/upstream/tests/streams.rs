@@ -1,5 +1,6 @@
 //! What streams: trailers, upgrades, both directions at once.
 
+use bytes::Bytes;
 use http::{Request, Response, StatusCode, Version};
 use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
@@ -83,6 +84,37 @@ async fn both_directions_stream_at_once() {
         assert!(response.collect().await.unwrap().to_bytes().is_empty());
         assert_eq!(subject.in_flight(), [0]);
     }
+}
+
+/// Downloads that their clients gave up, more than hyper lets one connection have: whoever shares it is not cut off.
+#[tokio::test]
+async fn requests_given_up_do_not_end_the_connection_of_others() {
+    // Large enough not to be taken for a flood of small frames.
+    const FLOOD: Bytes = Bytes::from_static(&[b'x'; 4096]);
+    let server = origin(Speaks::Http2, |request: Request<Incoming>| async move {
+        let (pieces, body) = piped();
+        let floods = request.uri().path() == "/flood";
+        let piece = if floods { FLOOD } else { Bytes::from_static(b"more") };
+        let piece = move || Ok(http_body::Frame::data(piece.clone()));
+        tokio::spawn(async move { while pieces.send(piece()).await.is_ok() && floods {} });
+        Response::new(body)
+    })
+    .await;
+    let subject = Subject::new(UpstreamOptions { protocol: Protocol::Http2, ..options(vec![server.http()]) });
+    let mut patient = subject.send(get("/patient")).await.unwrap().into_body();
+    for _ in 0..40 {
+        let mut floods = tokio::task::JoinSet::new();
+        for _ in 0..50 {
+            let upstream = Arc::clone(&subject.upstream);
+            floods.spawn(async move { upstream.send(get("/flood")).await.map(|response| response.status()) });
+        }
+        while let Some(flood) = floods.join_next().await {
+            assert_eq!(flood.unwrap().unwrap(), StatusCode::OK);
+        }
+    }
+    assert_eq!(patient.frame().await.unwrap().unwrap().into_data().unwrap(), "more");
+    assert_eq!(subject.text(get("/patient")).await.unwrap(), "more");
+    assert_eq!((server.connections(), subject.failures()), (1, vec![]));
 }
 
 /// Takes an upgrade of either form and echoes.
