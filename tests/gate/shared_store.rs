@@ -169,9 +169,9 @@ async fn without_the_store_requests_are_refused_in_time_and_served_when_it_is_ba
 
     for fault in ["STOP", "kill"] {
         if fault == "kill" {
-            redis.kill()
+            redis.kill();
         } else {
-            redis.signal(fault)
+            redis.signal(fault);
         }
         let start = Instant::now();
         let answer = client.get("/orders/1").send().await;
@@ -186,9 +186,9 @@ async fn without_the_store_requests_are_refused_in_time_and_served_when_it_is_ba
         assert_eq!(gate.admin("/readyz").await.status, 200, "all replicas have lost it alike");
         assert!(gate.admin("/status.json").await.text().contains("requests are refused"));
         if fault == "kill" {
-            redis.run().await
+            redis.run().await;
         } else {
-            redis.signal("CONT")
+            redis.signal("CONT");
         }
         replicas.served_again(&client).await;
         replicas.refused_everywhere(&client, &spent).await;
@@ -384,10 +384,10 @@ async fn a_reload_takes_another_store_and_forgets_nothing() {
     let replicas = Replicas::start(&redis.url()).await;
     let client = replicas.client().await;
     let gate = &replicas.gates[0];
-    let mut reloads = 0;
     let mut spent = Vec::new();
     let to = |store: &str, url: String| json!({"store": store, "redis": {"url": url, "timeout": "2s"}});
-    for replay in [to("redis", redis.url()), to("redis", other.url()), json!({}), to("redis", redis.url())] {
+    let stores = [to("redis", redis.url()), to("redis", other.url()), json!({}), to("redis", redis.url())];
+    for (reloads, replay) in (1..).zip(stores) {
         let request = client.get("/orders/1").prepare();
         assert_eq!(client.send(&request).await.status, 200);
         spent.push(request);
@@ -395,7 +395,6 @@ async fn a_reload_takes_another_store_and_forgets_nothing() {
         settings["dpop"]["replay"] = replay.clone();
         replicas.folder.configure(&settings);
         gate.signal("HUP");
-        reloads += 1;
         until("the reload", || async { (gate.log_of("reloaded").len() == reloads).then_some(()) }).await;
         for request in &spent {
             assert_ne!(client.send(request).await.status, 200, "a proof from before the reload: {replay}");
@@ -431,19 +430,17 @@ async fn a_nonce_secret_is_rotated_at_one_gate_after_the_other_and_no_client_is_
     let replicas = Replicas::start(&redis.url()).await;
     let client = replicas.client().await;
     replicas.folder.write("new.key", "another nonce secret of more than 32 bytes, for tests\n");
-    let mut reloads = [0; 2];
-    for (secret, previous) in [("nonce.key", Some("new.key")), ("new.key", Some("nonce.key")), ("new.key", None)] {
-        for gate in 0..2 {
+    let steps = [("nonce.key", Some("new.key")), ("new.key", Some("nonce.key")), ("new.key", None)];
+    for (reloads, (secret, previous)) in (1..).zip(steps) {
+        for gate in &replicas.gates {
             let mut settings = replicas.settings.clone();
             settings["dpop"]["nonce"]["secret_file"] = json!(secret);
             if let Some(previous) = previous {
                 settings["dpop"]["nonce"]["previous_secret_file"] = json!(previous);
             }
             replicas.folder.configure(&settings);
-            replicas.gates[gate].signal("HUP");
-            reloads[gate] += 1;
-            let reloaded = || async { (replicas.gates[gate].log_of("reloaded").len() == reloads[gate]).then_some(()) };
-            until("the reload", reloaded).await;
+            gate.signal("HUP");
+            until("the reload", || async { (gate.log_of("reloaded").len() == reloads).then_some(()) }).await;
             for _ in 0..2 {
                 for gate in 0..2 {
                     let answer = replicas.at(&client, gate).get("/orders/1").send().await;

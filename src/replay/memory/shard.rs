@@ -260,7 +260,7 @@ impl Shard {
     fn buckets(&self, entry: &Entry) -> [usize; 2] {
         let buckets = (self.slots.len() / BUCKET_SLOTS) as u64;
         #[allow(clippy::cast_possible_truncation, reason = "less than the number of buckets")]
-        [entry.places & u64::from(u32::MAX), entry.places >> 32].map(|half| (half * buckets >> 32) as usize)
+        [entry.places & u64::from(u32::MAX), entry.places >> 32].map(|half| ((half * buckets) >> 32) as usize)
     }
 
     fn scan(&self, bucket: usize, entry: &Entry) -> Scan {
