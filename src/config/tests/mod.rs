@@ -364,7 +364,7 @@ fn a_shared_store() {
         (
             "issuers:",
             "dpop: {nonce: {mode: off}, replay: {store: redis, on_unavailable: memory}}\nissuers:",
-            "3:50: warning: dpop.replay.on_unavailable: memory: while the store cannot be reached, a proof passes once",
+            "3:51: warning: dpop.replay.on_unavailable: memory: while the store cannot be reached, a proof passes once",
         ),
         (
             "issuers:",
