@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use prometheus::core::Collector;
 use prometheus::{
-    Encoder as _, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, Opts, Registry,
-    TextEncoder,
+    Encoder as _, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts,
+    Registry, TextEncoder,
 };
 
 macro_rules! label {
@@ -139,6 +139,7 @@ pub struct Metrics {
     nonce_challenges: IntCounterVec,
     upstream_errors: IntCounterVec,
     replay_store_errors: IntCounterVec,
+    replay_store_up: IntGaugeVec,
     token_cache: [IntCounter; 2],
     jwks_refresh: IntCounterVec,
     /// Time that the gate took to decide, without the upstream.
@@ -178,6 +179,11 @@ impl Metrics {
             "Claims that the replay store could not decide.",
             &["store"],
         )?;
+        let replay_store_up = IntGaugeVec::new(
+            Opts::new("dpop_gate_replay_store_up", "Whether the replay store can be reached: 1 or 0."),
+            &["store"],
+        )?;
+        registry.register(Box::new(replay_store_up.clone()))?;
         let cache = counters("dpop_gate_token_cache_total", "Look-ups in the cache of verified tokens.", &["result"])?;
         let jwks_refresh =
             counters("dpop_gate_jwks_refresh_total", "Fetches of an issuer's keys.", &["issuer", "result"])?;
@@ -202,7 +208,7 @@ impl Metrics {
                 cache.with_label_values(&[CacheResult::Hit.as_str()]),
                 cache.with_label_values(&[CacheResult::Miss.as_str()]),
             ],
-            replay_entries: gauge("dpop_gate_replay_entries", "Proofs held by the memory replay store.")?,
+            replay_entries: gauge("dpop_gate_replay_entries", "Proofs held in this process' memory.")?,
             connections: gauge("dpop_gate_connections", "Open client connections.")?,
             registry,
             requests,
@@ -211,6 +217,7 @@ impl Metrics {
             nonce_challenges,
             upstream_errors,
             replay_store_errors,
+            replay_store_up,
             jwks_refresh,
             decision_seconds,
         })
@@ -244,6 +251,17 @@ impl Metrics {
     /// The counter of claims that a store could not decide: `memory` or `redis`.
     pub fn replay_store_errors(&self, store: &'static str) -> IntCounter {
         self.replay_store_errors.with_label_values(&[store])
+    }
+
+    /// The gauge that says whether a store can be reached.
+    pub fn replay_store_up(&self, store: &'static str) -> IntGauge {
+        self.replay_store_up.with_label_values(&[store])
+    }
+
+    /// Ends that gauge: the store is not in use any more.
+    pub fn forget_replay_store(&self, store: &'static str) {
+        // It may never have been there.
+        let _ = self.replay_store_up.remove_label_values(&[store]);
     }
 
     /// Counts a look-up in the token cache.
@@ -417,6 +435,7 @@ mod tests {
         route.challenged();
         metrics.upstream("orders").failed(UpstreamErrorKind::Connect);
         metrics.replay_store_errors("memory").inc();
+        metrics.replay_store_up("redis").set(1);
         metrics.token_cache(CacheResult::Hit);
         metrics.jwks_refresh("https://id.example.com", RefreshResult::Ok);
         let text = String::from_utf8(metrics.render().unwrap()).unwrap();
@@ -431,6 +450,7 @@ mod tests {
             "dpop_gate_nonce_challenges_total{route=\"orders\"} 1",
             "dpop_gate_replay_entries 0",
             "dpop_gate_replay_store_errors_total{store=\"memory\"} 1",
+            "dpop_gate_replay_store_up{store=\"redis\"} 1",
             "dpop_gate_token_cache_total{result=\"hit\"} 1",
             "dpop_gate_jwks_refresh_total{issuer=\"https://id.example.com\",result=\"ok\"} 1",
             "dpop_gate_connections 0",

@@ -78,6 +78,11 @@ fn ready(status: &Status) -> Response<Bytes> {
     match status.readiness {
         Readiness::Ready => reply(StatusCode::OK, TEXT_TYPE, "ok\n"),
         Readiness::Draining => refused("draining\n".into()),
+        Readiness::NoStore => {
+            let why = status.replay.shared.as_ref().and_then(|shared| shared.master.as_ref().err());
+            let why = why.map(ToString::to_string).unwrap_or_default();
+            refused(format!("the replay store has not been reached yet: {why}\n"))
+        }
         Readiness::NoKeys => {
             let waiting = status.issuers.iter().filter(|issuer| issuer.keys == Some(0));
             let names: Vec<&str> = waiting.map(|issuer| issuer.issuer.as_str()).collect();
@@ -109,6 +114,7 @@ mod tests {
     use crate::jose::Thumbprint;
     use crate::journal::{RecentRefusal, Stretch};
     use crate::metrics::{Outcome, Reason, Totals};
+    use crate::replay::{LinkError, OnUnavailable, RedisStatus};
 
     fn totals(refused: u64) -> Totals {
         let mut totals = Totals::default();
@@ -142,7 +148,14 @@ mod tests {
                 },
             ],
             nonces: Some(NonceStatus { lifetime: 300, rotating: false }),
-            replay: ReplayStatus { entries: 17, capacity: 1000 },
+            replay: ReplayStatus {
+                entries: 17,
+                capacity: 1000,
+                shared: Some(RedisStatus {
+                    master: Err(LinkError::Evicts("allkeys-lru".into())),
+                    on_unavailable: OnUnavailable::Memory,
+                }),
+            },
             connections: 3,
             totals: totals(7),
             history: vec![Stretch { until: Timestamp::from_secs(1_800_000_090), counted: totals(5) }],
@@ -191,6 +204,9 @@ mod tests {
 
     #[test]
     fn readiness_says_why_not() {
+        let (status, body) = ask(&admin(Readiness::NoStore), Method::GET, "/readyz");
+        assert_eq!(status, 503);
+        assert!(body.contains("not been reached yet: the server may evict keys"), "{body}");
         let (status, body) = ask(&admin(Readiness::NoKeys), Method::GET, "/readyz");
         assert_eq!((status, body.as_str()), (503, "no keys yet: https://id.example.com\n"));
         assert_eq!(ask(&admin(Readiness::Draining), Method::GET, "/readyz"), (503, "draining\n".into()));
@@ -233,7 +249,9 @@ mod tests {
             status["issuers"][1],
             json!({"issuer": "https://two.example.com", "keys": 2, "refreshed": 1_800_000_060.0})
         );
-        assert_eq!(status["replay"], json!({"entries": 17, "capacity": 1000}));
+        let why = "the server may evict keys (maxmemory-policy allkeys-lru); expected noeviction";
+        let shared = json!({"address": null, "error": why, "meanwhile": "this process decides by itself"});
+        assert_eq!(status["replay"], json!({"entries": 17, "capacity": 1000, "shared": shared}));
         assert_eq!(status["totals"]["reasons"], json!({"replayed": 7}));
         assert_eq!(status["history"][0]["outcomes"], json!({"refused": 5}));
         let shown = Thumbprint::from_bytes([7; 32]).to_string();

@@ -9,6 +9,7 @@ use crate::clock::Timestamp;
 use crate::issuer::IssuerStatus;
 use crate::journal::{RecentRefusal, STEP, Stretch};
 use crate::metrics::Totals;
+use crate::replay::RedisStatus;
 
 /// Characters of a thumbprint that are shown: enough to tell keys apart.
 const SHOWN_JKT: usize = 10;
@@ -49,6 +50,8 @@ pub enum Readiness {
     Ready,
     /// An issuer has no keys yet: its tokens could not be verified.
     NoKeys,
+    /// The replay store has not been reached yet: no proof could be accepted.
+    NoStore,
     /// The gate is going away.
     Draining,
 }
@@ -89,12 +92,14 @@ pub struct NonceStatus {
 }
 
 /// The memory of spent proofs.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone)]
 pub struct ReplayStatus {
     /// Proofs held in this process.
     pub entries: usize,
     /// And so many at most.
     pub capacity: usize,
+    /// The store that replicas share, if any.
+    pub shared: Option<RedisStatus>,
 }
 
 impl Readiness {
@@ -103,6 +108,7 @@ impl Readiness {
         match self {
             Self::Ready => "ready",
             Self::NoKeys => "no_keys",
+            Self::NoStore => "no_store",
             Self::Draining => "draining",
         }
     }
@@ -121,11 +127,27 @@ struct Document<'a> {
     upstreams: Vec<Upstream<'a>>,
     issuers: Vec<Issuer<'a>>,
     nonces: Option<&'a NonceStatus>,
-    replay: &'a ReplayStatus,
+    replay: Replay,
     /// Seconds that a whole stretch has.
     step: u64,
     history: Vec<Bar>,
     refusals: Vec<Refusal<'a>>,
+}
+
+#[derive(Serialize)]
+struct Replay {
+    entries: usize,
+    capacity: usize,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    shared: Option<Shared>,
+}
+
+/// Either its address, or why it cannot be reached and what happens meanwhile.
+#[derive(Serialize)]
+struct Shared {
+    address: Option<String>,
+    error: Option<String>,
+    meanwhile: &'static str,
 }
 
 #[derive(Serialize)]
@@ -179,11 +201,22 @@ impl Status {
             upstreams: self.upstreams.iter().map(|(name, endpoints)| Upstream { name, endpoints }).collect(),
             issuers: self.issuers.iter().map(Issuer::of).collect(),
             nonces: self.nonces.as_ref(),
-            replay: &self.replay,
+            replay: Replay::of(&self.replay),
             step: STEP.as_secs(),
             history: self.history.iter().map(Bar::of).collect(),
             refusals: self.refusals.iter().map(Refusal::of).collect(),
         })
+    }
+}
+
+impl Replay {
+    fn of(status: &ReplayStatus) -> Self {
+        let shared = status.shared.as_ref().map(|shared| Shared {
+            address: shared.master.as_ref().ok().map(ToString::to_string),
+            error: shared.master.as_ref().err().map(ToString::to_string),
+            meanwhile: shared.on_unavailable.meanwhile(),
+        });
+        Self { entries: status.entries, capacity: status.capacity, shared }
     }
 }
 

@@ -16,6 +16,7 @@ use crate::forward_auth::ForwardAuth;
 use crate::policy::{Auth, Mode, PathMatch, Route, RouteMatch};
 use crate::proxy::upstream::{self, Upstream};
 use crate::proxy::{self, Proxy};
+use crate::replay::RedisStore;
 use crate::server::{Bounds, Door, Handler, Limits, ListenAddress, Listener, ListenerOptions, Service, Socket};
 use crate::target::Peer;
 use crate::tls::{Rotating, ServerTls};
@@ -244,10 +245,12 @@ fn status(shared: &Shared) -> Status {
     let live = shared.proxy.load();
     let readiness = if shared.draining.load(Ordering::Relaxed) {
         Readiness::Draining
-    } else if live.gate.issuers.ready() {
-        Readiness::Ready
-    } else {
+    } else if !live.gate.issuers.ready() {
         Readiness::NoKeys
+    } else if !live.gate.replay.is_ready() {
+        Readiness::NoStore
+    } else {
+        Readiness::Ready
     };
     let mut upstreams: Vec<_> =
         live.upstreams.iter().map(|(name, upstream)| (Arc::clone(name), endpoints(upstream))).collect();
@@ -266,8 +269,9 @@ fn status(shared: &Shared) -> Status {
             .as_ref()
             .map(|nonces| NonceStatus { lifetime: nonces.lifetime().as_secs(), rotating: nonces.is_rotating() }),
         replay: ReplayStatus {
-            entries: live.gate.replay.len(),
+            entries: live.gate.replay.memory().len(),
             capacity: shared.replay_capacity.load(Ordering::Relaxed),
+            shared: live.gate.replay.shared().map(RedisStore::status),
         },
         connections: u64::try_from(shared.metrics.connections.get()).unwrap_or_default(),
         history: shared.history.stretches(now, &totals),

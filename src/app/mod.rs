@@ -76,6 +76,8 @@ pub struct Listening {
 pub struct Running {
     shared: Arc<Shared>,
     replay: Arc<ReplayStore>,
+    /// Since when this process' memory knows everything that it has to.
+    since: Timestamp,
     nonce_secret: Secret,
     process: ProcessTag,
     doors: Doors,
@@ -108,10 +110,8 @@ pub async fn start(config: Config, clock: Clock, metrics: Arc<Metrics>) -> Resul
     let mut process = ProcessTag::default();
     getrandom::fill(&mut process.0).map_err(StartError::Random)?;
     let options = live::memory_options(&config, started);
-    let replay = Arc::new(ReplayStore::Memory(MemoryStore::new(options, metrics.replay_entries.clone())));
-
-    // A counter that is absent until it counts cannot be alerted on.
-    let _ = metrics.replay_store_errors(replay.name());
+    let memory = Arc::new(MemoryStore::new(options, metrics.replay_entries.clone()));
+    let replay = live::replay_store(config.redis.clone(), &memory, &clock, &metrics, None);
 
     let (limits, listeners, admin) = (config.limits, config.listeners.clone(), config.admin);
     let recent = Arc::default();
@@ -146,7 +146,8 @@ pub async fn start(config: Config, clock: Clock, metrics: Arc<Metrics>) -> Resul
     let mut chronicle = JoinSet::new();
     chronicle.spawn(chronicle_of(Arc::clone(&shared)));
     let tasks = live::spawn(tasks);
-    let running = Running { shared, replay, nonce_secret, process, doors, tasks, _chronicle: chronicle };
+    let running =
+        Running { shared, replay, since: started, nonce_secret, process, doors, tasks, _chronicle: chronicle };
     running.announce();
     Ok(running)
 }
@@ -169,27 +170,38 @@ impl Running {
         let limits = config.limits;
         let issuer_tls = tls::issuer_config()?;
         let prepared = self.doors.prepare(&self.shared, &config.listeners, config.admin)?;
-        let options = live::memory_options(&config, self.shared.started);
         let old = self.shared.proxy.load_full();
         let capacity = config.replay_capacity;
+        let (clock, metrics) = (&self.shared.clock, &*self.shared.metrics);
+        let memory = self.replay.memory();
+        let replay = live::replay_store(config.redis.clone(), memory, clock, metrics, Some(&self.replay));
+        // What was spent at a shared store so far, this process' memory alone would not know.
+        let began = if self.replay.shared().is_some() && replay.shared().is_none() { clock.now() } else { self.since };
+        let options = live::memory_options(&config, began);
+        if let Some(redis) = replay.shared() {
+            redis.settled().await;
+        }
         let context = live::Context {
             clock: &self.shared.clock,
             recent: &self.shared.recent,
             metrics: &self.shared.metrics,
-            started: self.shared.started,
+            started: began,
             nonce_secret: &self.nonce_secret,
             process: self.process,
-            replay: &self.replay,
+            replay: &replay,
             issuer_tls: &issuer_tls,
             old: Some(&old.gate.issuers),
         };
         let Parts { proxy, forward_auth, tasks } = live::build(config, &context);
 
         // From here on nothing can fail. The store comes first: what the new rules let in, it must remember.
-        match &*self.replay {
-            ReplayStore::Memory(memory) => memory.reconfigure(options),
+        replay.memory().reconfigure(options);
+        if replay.shared().is_none() {
+            self.shared.metrics.forget_replay_store("redis");
         }
         self.shared.replay_capacity.store(capacity, Ordering::Relaxed);
+        self.replay = replay;
+        self.since = began;
         self.shared.proxy.store(Arc::new(proxy));
         self.shared.forward_auth.store(Arc::new(forward_auth));
         self.tasks = live::spawn(tasks);

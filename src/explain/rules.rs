@@ -161,7 +161,8 @@ fn gate(
 ) -> Result<Gate, RulesError> {
     let metrics = Arc::new(Metrics::new()?);
     let memory = MemoryOptions { capacity: 1, proof_lifetime: proof.lifetime, floor: None };
-    let replay = Arc::new(ReplayStore::Memory(MemoryStore::new(memory, metrics.replay_entries.clone())));
+    let memory = MemoryStore::new(memory, metrics.replay_entries.clone());
+    let replay = Arc::new(ReplayStore::Memory(Arc::new(memory)));
     let issuers = Issuers::new(issuers, Bounds::default(), clock, Arc::clone(&metrics), tls::issuer_config()?, None);
     Ok(Gate {
         trust,

@@ -1,17 +1,16 @@
 //! The decision itself.
 
 use std::future::Future;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use http::HeaderMap;
 
 use crate::clock::Timestamp;
 use crate::dpop::{self, BoundKey, Expected, NonceCheck, ProofError, VerifiedProof};
 use crate::jose::Thumbprint;
-use crate::nonce::Nonces;
+use crate::nonce::{Accepted, Nonces};
 use crate::policy::{Auth, Mode, Requirement, Route, Unmet};
-use crate::replay::ProofId;
+use crate::replay::{ProofId, ReplayError};
 use crate::secret::{AccessToken, TokenDigest};
 use crate::target::{Peer, Target, TargetError};
 use crate::token::{Binding, TokenError, VerifiedToken};
@@ -152,16 +151,16 @@ impl Gate {
             Ok::<_, Refusal>(BoundToken { token, jkt, require, witness })
         };
         let (proof, bound, nonce) = self.prove(facts, Some(&digest), verified, now, witness).await?;
-        self.spend(&proof, facts.spend, now, witness).await?;
+        self.spend(&proof, nonce, facts.spend, now, witness).await?;
         let caller = Caller::Token { token: bound.token, text: token, jkt: Some(*proof.thumbprint()) };
-        Ok(Admission { caller, reported: None, nonce })
+        Ok(Admission { caller, reported: None, nonce: self.renewed(nonce, now) })
     }
 
     /// RFC 9449 section 5: a token endpoint takes a proof and no token; the client's own authentication is not ours.
     async fn admit_key(&self, facts: &Facts<'_>, now: Timestamp, witness: &impl Witness) -> Result<Admission, Refusal> {
         let (proof, AnyKey, nonce) = self.prove(facts, None, async { Ok::<_, Refusal>(AnyKey) }, now, witness).await?;
-        self.spend(&proof, facts.spend, now, witness).await?;
-        Ok(Admission { caller: Caller::Key(*proof.thumbprint()), reported: None, nonce })
+        self.spend(&proof, nonce, facts.spend, now, witness).await?;
+        Ok(Admission { caller: Caller::Key(*proof.thumbprint()), reported: None, nonce: self.renewed(nonce, now) })
     }
 
     /// The `Bearer` scheme: a bound token never passes under it (RFC 9449 section 7.2), an unbound one only where the
@@ -212,7 +211,7 @@ impl Gate {
         Ok(verified?)
     }
 
-    /// The checklist, and the nonce that the response has to carry if the proof's is past half its lifetime.
+    /// The checklist, and what is known of the proof's nonce.
     async fn prove<T: BoundKey<Refusal>>(
         &self,
         facts: &Facts<'_>,
@@ -220,27 +219,36 @@ impl Gate {
         verified: impl Future<Output = Result<T, Refusal>>,
         now: Timestamp,
         witness: &impl Witness,
-    ) -> Result<(VerifiedProof, T, Option<String>), Refusal> {
-        let nonces = NonceJudge { nonces: self.nonces.as_ref(), renew: AtomicBool::new(false) };
+    ) -> Result<(VerifiedProof, T, Option<Accepted>), Refusal> {
+        let nonces = NonceJudge { nonces: self.nonces.as_ref(), accepted: OnceLock::new() };
         let expected =
             Expected { methods: facts.methods, target: facts.target, token, nonces: &nonces, policy: &self.proof, now };
         let reached = |check| witness.reached(Step::Proof(check));
         let (proof, bound) = dpop::verify(facts.headers, &expected, verified, reached).await?;
-        let renew = nonces.renew.load(Ordering::Relaxed);
-        let nonce = self.nonces.as_ref().filter(|_| renew).map(|nonces| nonces.issue(now));
-        Ok((proof, bound, nonce))
+        Ok((proof, bound, nonces.accepted.into_inner()))
+    }
+
+    /// The nonce that the response has to carry, if the proof's is past half its lifetime.
+    fn renewed(&self, nonce: Option<Accepted>, now: Timestamp) -> Option<String> {
+        nonce.filter(|nonce| nonce.renew).and_then(|_| self.fresh_nonce(now))
+    }
+
+    /// `None` where nonces are off.
+    pub(super) fn fresh_nonce(&self, now: Timestamp) -> Option<String> {
+        self.nonces.as_ref().map(|nonces| nonces.issue(now, self.replay.life()))
     }
 
     /// Spends the proof, last of all: a refused request burns no `jti`.
     async fn spend(
         &self,
         proof: &VerifiedProof,
+        nonce: Option<Accepted>,
         spend: Spend,
         now: Timestamp,
         witness: &impl Witness,
     ) -> Result<(), Refusal> {
         witness.reached(Step::Unused);
-        let id = ProofId::new(proof.thumbprint(), proof.jti(), proof.iat());
+        let id = ProofId::new(proof.thumbprint(), proof.jti(), proof.iat(), nonce);
         match spend {
             Spend::Consume => self.replay.claim(&id, now).await?,
             Spend::Check => self.replay.check(&id, now).await?,
@@ -250,8 +258,12 @@ impl Gate {
 
     fn report(&self, refusal: Refusal, now: Timestamp) -> Admission {
         // A client that lacks only a nonce learns one here, so that it is ready when the route is enforced.
-        let wants_nonce = matches!(refusal, Refusal::Proof(ProofError::NonceMissing | ProofError::NonceInvalid));
-        let nonce = self.nonces.as_ref().filter(|_| wants_nonce).map(|nonces| nonces.issue(now));
+        let wants_nonce = matches!(
+            refusal,
+            Refusal::Proof(ProofError::NonceMissing | ProofError::NonceInvalid)
+                | Refusal::Replay(ReplayError::OtherLife)
+        );
+        let nonce = if wants_nonce { self.fresh_nonce(now) } else { None };
         Admission { caller: Caller::Anyone, reported: Some(refusal), nonce }
     }
 }
@@ -315,7 +327,7 @@ impl BoundKey<Refusal> for AnyKey {
 
 struct NonceJudge<'a> {
     nonces: Option<&'a Nonces>,
-    renew: AtomicBool,
+    accepted: OnceLock<Accepted>,
 }
 
 impl NonceCheck for NonceJudge<'_> {
@@ -323,7 +335,8 @@ impl NonceCheck for NonceJudge<'_> {
         let Some(nonces) = self.nonces else { return Ok(()) };
         let nonce = nonce.ok_or(ProofError::NonceMissing)?;
         let accepted = nonces.check(nonce, now).map_err(|_| ProofError::NonceInvalid)?;
-        self.renew.store(accepted.renew, Ordering::Relaxed);
+        // A proof has one nonce, and it is judged once.
+        let _ = self.accepted.set(accepted);
         Ok(())
     }
 }

@@ -147,7 +147,7 @@ fn gate(metrics: &Arc<Metrics>) -> Gate {
             process: ProcessTag([0; 8]),
             others_not_before: None,
         })),
-        replay: Arc::new(ReplayStore::Memory(MemoryStore::new(memory, metrics.replay_entries.clone()))),
+        replay: Arc::new(ReplayStore::Memory(Arc::new(MemoryStore::new(memory, metrics.replay_entries.clone())))),
         issuers: Arc::new(Issuers::new(Vec::new(), Bounds::default(), Clock::System, Arc::clone(metrics), tls, None)),
         identity: IdentityOptions {
             headers: vec![(http::HeaderName::from_static("x-auth-subject"), "sub".to_owned())],

@@ -10,11 +10,13 @@
 )]
 
 mod explain;
+mod faults;
 mod harness;
 mod interop;
 mod journey;
 mod operations;
 mod refusals;
 mod replay;
+mod shared_store;
 mod smuggling;
 mod streaming;

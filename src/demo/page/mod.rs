@@ -55,7 +55,7 @@ impl StaleNonces {
 
     fn issue(&self) -> Response<Bytes> {
         let age = self.lifetime + OVERDUE;
-        let nonce = self.nonces.issue(self.clock.now() - age);
+        let nonce = self.nonces.issue(self.clock.now() - age, None);
         let lifetime = self.lifetime.as_secs();
         serve::json(
             StatusCode::OK,

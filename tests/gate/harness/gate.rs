@@ -78,7 +78,12 @@ impl Gates {
 
     /// Starts a gate and waits until it is ready.
     pub async fn start(&self) -> Gate {
-        let gate = self.start_unready().await;
+        self.start_under(&[]).await
+    }
+
+    /// The same, with more environment variables.
+    pub async fn start_under(&self, environment: &[(&str, String)]) -> Gate {
+        let gate = self.spawn(environment).await;
         if gate.admin.is_some() {
             until("the gate to be ready", || async { (gate.admin("/readyz").await.status == 200).then_some(()) }).await;
         }
@@ -87,12 +92,17 @@ impl Gates {
 
     /// Starts a gate and waits only until it listens.
     pub async fn start_unready(&self) -> Gate {
+        self.spawn(&[]).await
+    }
+
+    async fn spawn(&self, environment: &[(&str, String)]) -> Gate {
         let config = self.path("gate.yaml");
         let wanted = doors(&config);
         let mut child = Command::new(BINARY)
             .args(["run", "--config"])
             .arg(&config)
             .envs(self.environment.iter().map(|(name, value)| (name, value)))
+            .envs(environment.iter().map(|(name, value)| (name, value)))
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::piped())

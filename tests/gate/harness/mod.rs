@@ -9,15 +9,17 @@ mod gate;
 mod issuer;
 mod keys;
 mod raw;
+mod redis;
 mod tls;
 mod upstream;
 mod world;
 
-pub use client::{Answer, Call, Client, Prepared, exchange, exchange_on, http1, http2};
+pub use client::{Answer, Call, Client, Prepared, exchange, exchange_on, http1, http2, try_exchange};
 pub use gate::{Gate, Gates, run, run_with};
 pub use issuer::Issuer;
 pub use keys::{Jws, Key, now, random};
 pub use raw::Raw;
+pub use redis::Redis;
 pub use tls::Authority;
 pub use upstream::{Channel, DOWNLOAD_BYTES, Upstream};
 pub use world::{AUDIENCE, World, push, settings};
