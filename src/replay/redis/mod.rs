@@ -1,9 +1,9 @@
 //! The store that replicas share: Redis 6.2 or newer, Valkey (design section 2).
 //!
 //! A claim is one round trip: `SET key 1 NX EXAT end`, a read of the *epoch*, and the store's clock. The epoch names
-//! one life of one master: its key carries the master's replication ID, which changes with every restart and failover, and
-//! its value is a random number that goes with the data. A nonce carries the number of the life that it was issued in,
-//! so a proof from before a restart, a failover to a replica that had not everything yet, or a flush is refused,
+//! one life of one master: its key carries the master's replication ID, which changes with every restart and failover,
+//! and its value is a random number that goes with the data. A nonce carries the number of the life that it was issued
+//! in, so a proof from before a restart, a failover to a replica that had not everything yet, or a flush is refused,
 //! whatever the clocks say; its client mends itself with a new nonce. Without nonces, `iat` against the epoch's time
 //! does the same, for as long as `clock_skew`.
 //!
