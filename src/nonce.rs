@@ -1,8 +1,8 @@
 //! Stateless nonces (RFC 9449 sections 8 and 9; design section 3).
 //!
 //! A nonce is its issue time, whose memory it is for (the process that issued it, or a [`Life`] of the store that
-//! replicas share), and a truncated HMAC-SHA-256 over both. Any process with the secret can check one; nothing is stored, so a flood of challenges costs no memory, and any number of a client's
-//! requests may carry the same one.
+//! replicas share), and a truncated HMAC-SHA-256 over both. Any process with the secret can check one; nothing is
+//! stored, so a flood of challenges costs no memory, and any number of a client's requests may carry the same one.
 
 use std::time::Duration;
 
@@ -44,8 +44,8 @@ pub struct NonceOptions {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct ProcessTag(pub [u8; MEMORY_BYTES]);
 
-/// One life of a store that replicas share: as long as it has forgotten nothing. A proof whose nonce is from another life
-/// is refused, since the store cannot know what was spent then; no clock has a part in it.
+/// One life of a store that replicas share: as long as it has forgotten nothing. A proof whose nonce is from another
+/// life is refused, since the store cannot know what was spent then; no clock has a part in it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Life(u64);
 
@@ -120,7 +120,8 @@ impl Nonces {
         URL_SAFE_NO_PAD.encode(nonce)
     }
 
-    /// Judges a nonce; the comparison is constant-time. Which life of a shared store it is from is for the store to judge.
+    /// Judges a nonce; the comparison is constant-time. Which life of a shared store it is from is for the store to
+    /// judge.
     pub fn check(&self, nonce: &str, now: Timestamp) -> Result<Accepted, NonceError> {
         let mut bytes = [0; NONCE_BYTES];
         let length = URL_SAFE_NO_PAD.decode_slice(nonce, &mut bytes).map_err(|_| NonceError::Unknown)?;

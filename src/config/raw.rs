@@ -268,8 +268,8 @@ pub(super) enum Store {
 #[derive(Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub(super) struct Redis {
-    /// `redis://`, `rediss://`, `unix:` and a path, `redis+sentinel://`, `redis+cluster://`; a password in it comes from
-    /// `${VAR}`.
+    /// `redis://`, `rediss://`, `unix:` and a path, `redis+sentinel://`, `redis+cluster://`; a password in it comes
+    /// from `${VAR}`.
     pub(super) url: String,
     /// The password, instead of one in `url`.
     pub(super) password_file: Option<String>,

@@ -288,8 +288,8 @@ async fn over_tls_with_a_password_from_a_file_and_over_a_unix_socket() {
     redis.run().await;
 
     let (issuer, upstream) = (Issuer::start().await, Upstream::start().await);
-    let over_tls = json!({"url": format!("rediss://localhost:{tls_port}/1"), "password_file": "password", "timeout": "2s",
-                          "tls": {"ca": "ca.crt"}});
+    let over_tls = json!({"url": format!("rediss://localhost:{tls_port}/1"), "password_file": "password",
+                          "timeout": "2s", "tls": {"ca": "ca.crt"}});
     let socket = redis.path("redis.sock");
     let over_unix =
         json!({"url": format!("redis+unix://:${{REDIS_PASSWORD}}@{}?db=1", socket.display()), "timeout": "2s"});

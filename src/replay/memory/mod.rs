@@ -49,8 +49,8 @@ pub struct MemoryOptions {
 #[derive(Debug)]
 pub struct MemoryStore {
     shards: Box<[Mutex<Shard>]>,
-    /// Proofs dated at or before this are refused; 0 for none. Read under a shard's lock; raised in the turn of `sweep`,
-    /// before any shard forgets.
+    /// Proofs dated at or before this are refused; 0 for none. Read under a shard's lock; raised in the turn of
+    /// `sweep`, before any shard forgets.
     floor: AtomicU32,
     /// Live proofs in all shards: reserved under a shard's lock.
     total: AtomicUsize,

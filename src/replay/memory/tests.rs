@@ -251,7 +251,9 @@ proptest! {
                 Err(ReplayError::Replayed) => {
                     prop_assert!(granted.iter().any(|(k, j, _)| (*k, *j) == (key, jti)));
                 }
-                Err(ReplayError::KeyQuota(wait) | ReplayError::Full(wait)) => prop_assert!(wait >= Duration::from_secs(1)),
+                Err(ReplayError::KeyQuota(wait) | ReplayError::Full(wait)) => {
+                    prop_assert!(wait >= Duration::from_secs(1));
+                }
                 Err(ReplayError::BeforeFloor) => {}
                 Err(other) => prop_assert!(false, "{other}"),
             }

@@ -1,9 +1,9 @@
 //! The store that replicas share: Redis 6.2 or newer, Valkey (design section 2).
 //!
-//! A claim is one round trip: `SET key 1 NX EXAT end`, a read of the *epoch*, and the store's clock. The epoch names one
-//! life of one master: its key carries the master's replication ID, which changes with every restart and failover, and
-//! its value is a random number that goes with the data. A nonce carries the number of the life that it was issued in,
-//! so a proof from before a restart, a failover to a replica that had not everything yet, or a flush is refused,
+//! A claim is one round trip: `SET key 1 NX EXAT end`, a read of the *epoch*, and the store's clock. The epoch names
+//! one life of one master: its key carries the master's replication ID, which changes with every restart and failover,
+//! and its value is a random number that goes with the data. A nonce carries the number of the life that it was issued
+//! in, so a proof from before a restart, a failover to a replica that had not everything yet, or a flush is refused,
 //! whatever the clocks say; its client mends itself with a new nonce. Without nonces, `iat` against the epoch's time
 //! does the same, for as long as `clock_skew`.
 //!
@@ -13,12 +13,13 @@
 //! Clocks: a proof has to be alive by the gate's clock and by the store's, so that one of them may be wrong. A store's
 //! clock that is set back ends its life.
 //!
-//! Possible mistakes: it refuses a proof that was not spent (a claim whose answer never came). It accepts one twice only
-//! where the memory stands in, once at each process; or with nonces off, on both sides of a network that splits masters,
-//! or after the store's clock was set back and its data lost at once.
+//! Possible mistakes: it refuses a proof that was not spent (a claim whose answer never came). It accepts one twice
+//! only where the memory stands in, once at each process; or with nonces off, on both sides of a network that splits
+//! masters, or after the store's clock was set back and its data lost at once.
 
 mod connect;
 mod error;
+mod keep;
 mod link;
 #[cfg(test)]
 mod model;
@@ -32,8 +33,8 @@ use std::time::Duration;
 use prometheus::{IntCounter, IntGauge};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
-use tokio::time::{Instant, sleep, timeout, timeout_at};
-use tracing::{info, warn};
+use tokio::time::{Instant, timeout, timeout_at};
+use tracing::info;
 
 use crate::clock::{Clock, Timestamp};
 use crate::nonce::Life;
@@ -49,12 +50,6 @@ pub use place::{Address, Credentials, Place, Topology};
 
 /// An attempt to connect, or to look whether a master still is one.
 const ATTEMPT: Duration = Duration::from_secs(2);
-/// Between two looks at a master that serves.
-const WATCH: Duration = Duration::from_secs(1);
-/// Between two attempts to connect: doubled from the one up to the other.
-const BACK_OFF: (Duration, Duration) = (Duration::from_millis(25), Duration::from_secs(1));
-/// A connection that held for this long was a good one; after a shorter one the back-off goes on.
-const STEADY: Duration = Duration::from_secs(5);
 /// What a client is told to wait for: a failover takes a few seconds.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
 /// Clocks further apart than this are worth a line in the log; a store's clock that is set back by more, a new life.
@@ -329,8 +324,8 @@ impl Shared {
         }
     }
 
-    /// The life that the store is in now. One that has lost its data begins another; and so does one whose clock was set
-    /// back, since it may have forgotten what by the clock of now it should remember.
+    /// The life that the store is in now. One that has lost its data begins another; and so does one whose clock was
+    /// set back, since it may have forgotten what by the clock of now it should remember.
     async fn present(&self, link: &Link, answer: &Answer) -> Result<Epoch, LinkError> {
         let latest = self.latest.fetch_max(answer.time, Ordering::SeqCst);
         let was_set_back = answer.time + CLOCKS_APART_SECS < latest;
@@ -385,124 +380,6 @@ impl Shared {
             return Some(Life::FALLBACK);
         }
         Life::shared(self.life.load(Ordering::Relaxed))
-    }
-}
-
-/// Keeping the connection.
-impl Shared {
-    async fn keep(self: Arc<Self>) {
-        let mut pause = Duration::ZERO;
-        loop {
-            sleep(pause).await;
-            let opened = Instant::now();
-            match timeout(ATTEMPT, self.open()).await.unwrap_or(Err(LinkError::Timeout)) {
-                Ok(link) => {
-                    self.arrive(&link);
-                    let why = self.watch(&link).await;
-                    self.leave(&link, why);
-                }
-                Err(why) => self.fail(why),
-            }
-            // The first attempt after a good connection comes at once.
-            let (least, most) = BACK_OFF;
-            pause = if opened.elapsed() > STEADY { Duration::ZERO } else { (pause * 2).clamp(least, most) };
-        }
-    }
-
-    async fn open(&self) -> Result<Arc<Link>, LinkError> {
-        let now = self.clock.now().as_secs();
-        let link = Link::open(&self.connector, &self.keys.epochs, &self.keys.trial, now).await?;
-        self.refresh(&link).await?;
-        Ok(Arc::new(link))
-    }
-
-    /// Reads the epoch, or begins one. What was granted without the store and without nonces is not in it: then a new
-    /// one begins in any case.
-    async fn refresh(&self, link: &Link) -> Result<(), LinkError> {
-        let stood_in = self.stood_in.swap(false, Ordering::Relaxed);
-        let epoch = begin(link, if stood_in { Begin::Anew } else { Begin::IfMissing }).await;
-        if epoch.is_err() {
-            self.stood_in.fetch_or(stood_in, Ordering::Relaxed);
-        }
-        self.heard(epoch?);
-        Ok(())
-    }
-
-    /// Looks at the master again and again; returns why it is one no more.
-    async fn watch(&self, link: &Arc<Link>) -> LinkError {
-        let mut state = self.state.subscribe();
-        let mut were_apart = false;
-        loop {
-            tokio::select! {
-                lost = state.wait_for(|state| matches!(state, State::Away { .. })) => {
-                    return match lost.as_deref() {
-                        Ok(State::Away { why, .. }) => why.clone(),
-                        Ok(State::Up(_)) | Err(_) => LinkError::Closed,
-                    };
-                }
-                () = link.closed() => return LinkError::Closed,
-                () = sleep(WATCH) => {}
-            }
-            let look = async {
-                link.verify(&self.connector, &self.keys.trial).await?;
-                self.refresh(link).await?;
-                let answer = link.look(&self.keys.trial).await?;
-                self.present(link, &answer).await.map(|_| answer)
-            };
-            match timeout(ATTEMPT, look).await {
-                Ok(Ok(answer)) => were_apart = self.compare_clocks(answer.time, were_apart),
-                Ok(Err(why)) => return why,
-                Err(_) => return LinkError::Timeout,
-            }
-        }
-    }
-
-    fn compare_clocks(&self, theirs: u64, were_apart: bool) -> bool {
-        let ours = self.clock.now().as_secs();
-        let are_apart = theirs.abs_diff(ours) > CLOCKS_APART_SECS;
-        if are_apart && !were_apart {
-            warn!(ours, theirs, "this machine's clock and the replay store's are apart; proofs have to suit both");
-        }
-        are_apart
-    }
-
-    fn arrive(&self, link: &Arc<Link>) {
-        info!(address = %link.address, "the replay store can be reached");
-        self.metrics.up.set(1);
-        self.ready.store(true, Ordering::Relaxed);
-        self.state.send_replace(State::Up(Arc::clone(link)));
-    }
-
-    /// Gives a connection up, once.
-    fn leave(&self, link: &Arc<Link>, why: LinkError) {
-        self.state.send_if_modified(|state| {
-            let is_current = matches!(state, State::Up(current) if Arc::ptr_eq(current, link));
-            if is_current {
-                self.warn(&why);
-                self.metrics.up.set(0);
-                self.lost.store(self.clock.now().as_secs(), Ordering::Relaxed);
-                *state = State::Away { since: Instant::now(), why };
-            }
-            is_current
-        });
-    }
-
-    /// An attempt to connect was in vain.
-    fn fail(&self, why: LinkError) {
-        self.ready.fetch_or(self.options.on_unavailable == OnUnavailable::Memory, Ordering::Relaxed);
-        self.state.send_modify(|state| {
-            if let State::Away { why: before, .. } = state {
-                if before.to_string() != why.to_string() {
-                    self.warn(&why);
-                }
-                *before = why;
-            }
-        });
-    }
-
-    fn warn(&self, why: &LinkError) {
-        let meanwhile = self.options.on_unavailable.meanwhile();
-        warn!(%why, meanwhile, "the replay store cannot be reached");
     }
 }
 

@@ -19,6 +19,7 @@ use super::*;
 use crate::jose::Thumbprint;
 use crate::nonce::{Accepted, NonceOptions, Nonces, ProcessTag};
 use crate::secret::Secret;
+use tokio::time::sleep;
 
 const START: u64 = 1_800_000_000;
 const LIFETIME: u64 = 60;
