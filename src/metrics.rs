@@ -7,8 +7,8 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use prometheus::{
-    Encoder as _, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, Opts, Registry,
-    TextEncoder,
+    Encoder as _, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts,
+    Registry, TextEncoder,
 };
 
 macro_rules! label {
@@ -139,6 +139,7 @@ pub struct Metrics {
     replay_store_errors: IntCounterVec,
     token_cache: [IntCounter; 2],
     jwks_refresh: IntCounterVec,
+    jwks_refreshed: IntGaugeVec,
     /// Time that the gate took to decide, without the upstream.
     pub decision_seconds: Histogram,
     /// Proofs held in the memory store.
@@ -179,6 +180,11 @@ impl Metrics {
         let cache = counters("dpop_gate_token_cache_total", "Look-ups in the cache of verified tokens.", &["result"])?;
         let jwks_refresh =
             counters("dpop_gate_jwks_refresh_total", "Fetches of an issuer's keys.", &["issuer", "result"])?;
+        let jwks_refreshed = IntGaugeVec::new(
+            Opts::new("dpop_gate_jwks_refreshed_timestamp_seconds", "When the keys in use were fetched, in Unix time."),
+            &["issuer"],
+        )?;
+        registry.register(Box::new(jwks_refreshed.clone()))?;
         let build =
             IntCounterVec::new(Opts::new("dpop_gate_build_info", "The version that runs; always 1."), &["version"])?;
         registry.register(Box::new(build.clone()))?;
@@ -210,6 +216,7 @@ impl Metrics {
             upstream_errors,
             replay_store_errors,
             jwks_refresh,
+            jwks_refreshed,
             decision_seconds,
         })
     }
@@ -256,6 +263,14 @@ impl Metrics {
     /// Counts a fetch of an issuer's keys; `issuer` comes from the configuration.
     pub fn jwks_refresh(&self, issuer: &str, result: RefreshResult) {
         self.jwks_refresh.with_label_values(&[issuer, result.as_str()]).inc();
+    }
+
+    /// When the keys of each issuer were fetched, in Unix time: what is not named any more is not shown any more.
+    pub fn jwks_refreshed<'a>(&self, issuers: impl Iterator<Item = (&'a str, i64)>) {
+        self.jwks_refreshed.reset();
+        for (issuer, at) in issuers {
+            self.jwks_refreshed.with_label_values(&[issuer]).set(at);
+        }
     }
 
     /// All of it in the Prometheus text format.
@@ -339,7 +354,10 @@ mod tests {
         metrics.replay_store_errors("memory").inc();
         metrics.token_cache(CacheResult::Hit);
         metrics.jwks_refresh("https://id.example.com", RefreshResult::Ok);
+        metrics.jwks_refreshed([("https://old.example.com", 1_700_000_000)].into_iter());
+        metrics.jwks_refreshed([("https://id.example.com", 1_800_000_000)].into_iter());
         let text = String::from_utf8(metrics.render().unwrap()).unwrap();
+        assert!(!text.contains("old.example.com"), "{text}");
         for line in [
             "dpop_gate_requests_total{outcome=\"allowed\",route=\"orders\"} 1",
             "dpop_gate_requests_total{outcome=\"answered\",route=\"orders\"} 1",
@@ -350,6 +368,7 @@ mod tests {
             "dpop_gate_replay_store_errors_total{store=\"memory\"} 1",
             "dpop_gate_token_cache_total{result=\"hit\"} 1",
             "dpop_gate_jwks_refresh_total{issuer=\"https://id.example.com\",result=\"ok\"} 1",
+            "dpop_gate_jwks_refreshed_timestamp_seconds{issuer=\"https://id.example.com\"} 1800000000",
             "dpop_gate_connections 0",
             "dpop_gate_decision_seconds_count 0",
             "dpop_gate_request_seconds_count{route=\"orders\"} 5",

@@ -108,13 +108,21 @@ impl Admin {
 
     fn answer(&self, path: &str) -> Response<Bytes> {
         match path {
-            "/metrics" => match self.metrics.render() {
-                Ok(text) => reply(StatusCode::OK, METRICS_TYPE, text),
-                Err(_) => reply(StatusCode::INTERNAL_SERVER_ERROR, TEXT_TYPE, "metrics cannot be rendered\n"),
-            },
+            "/metrics" => self.scraped(),
             "/livez" => reply(StatusCode::OK, TEXT_TYPE, "ok\n"),
             "/readyz" => ready(&(self.status)()),
             _ => reply(StatusCode::OK, HTML_TYPE, page::render(&(self.status)())),
+        }
+    }
+
+    fn scraped(&self) -> Response<Bytes> {
+        let issuers = (self.status)().issuers;
+        let seconds = |at: Timestamp| i64::try_from(at.as_secs()).unwrap_or(i64::MAX);
+        let refreshed = issuers.iter().filter_map(|issuer| Some((issuer.issuer.as_str(), seconds(issuer.refreshed?))));
+        self.metrics.jwks_refreshed(refreshed);
+        match self.metrics.render() {
+            Ok(text) => reply(StatusCode::OK, METRICS_TYPE, text),
+            Err(_) => reply(StatusCode::INTERNAL_SERVER_ERROR, TEXT_TYPE, "metrics cannot be rendered\n"),
         }
     }
 }
@@ -218,7 +226,10 @@ mod tests {
         let request = Request::builder().uri("/metrics").body(()).unwrap();
         let response = admin(Readiness::Ready).handle(&request);
         assert_eq!(response.headers()[CONTENT_TYPE], METRICS_TYPE);
-        assert!(std::str::from_utf8(response.body()).unwrap().contains("dpop_gate_build_info"));
+        let text = std::str::from_utf8(response.body()).unwrap();
+        assert!(text.contains("dpop_gate_build_info"));
+        let refreshed = "dpop_gate_jwks_refreshed_timestamp_seconds{issuer=\"https://two.example.com\"} 1800000060";
+        assert!(text.contains(refreshed) && !text.contains("timestamp_seconds{issuer=\"https://id."), "{text}");
     }
 
     #[test]
