@@ -12,6 +12,7 @@
 mod harness;
 mod interop;
 mod journey;
+mod observability;
 mod operations;
 mod refusals;
 mod replay;
