@@ -5,7 +5,7 @@ use std::fs;
 use std::net::{SocketAddr, TcpListener};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::{Value, json};
@@ -43,6 +43,8 @@ async fn every_panel_and_every_alert_finds_data_in_a_real_prometheus() {
             }
         }
         missing = still;
+        // It scrapes once a second: asked more often, it would only take the cores from others.
+        tokio::time::sleep(Duration::from_millis(250)).await;
     }
     let rules = prometheus.get("/api/v1/rules").await;
     let groups = rules["data"]["groups"].as_array().unwrap();
@@ -63,6 +65,7 @@ async fn load(world: &World, client: &Client) {
     let opaque = client.get("/orders/1").token("an-opaque-token-of-nobody-0123456789").send().await;
     assert_eq!(opaque.status, 503, "{opaque:?}");
     assert_eq!(client.get("/old/1").proofs(&[]).send().await.status, 200, "reported");
+    assert_eq!(client.get("/nowhere").send().await.status, 404, "under the label of no route");
 }
 
 /// What a person or an alert asks: name and query.
@@ -129,12 +132,13 @@ impl Prometheus {
     }
 
     async fn get(&self, path: &str) -> Value {
-        // It takes a moment to listen.
+        // It takes a moment to listen, and another to be ready.
         if tokio::net::TcpStream::connect(self.address).await.is_err() {
             return Value::Null;
         }
         let request = http::Request::get(path).header("host", self.address.to_string());
-        exchange(self.address, request.body(Vec::new()).unwrap()).await.json()
+        let answer = exchange(self.address, request.body(Vec::new()).unwrap()).await;
+        if answer.status == 503 { Value::Null } else { answer.json() }
     }
 
     /// Whether the query has a result, and numbers in all of it.
