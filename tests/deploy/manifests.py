@@ -26,8 +26,9 @@ CUSTOM = {
     "Certificate", "ServiceMonitor", "PrometheusRule", "SecurityPolicy", "ReferenceGrant", "AuthorizationPolicy",
 }
 
-# Values that the schema or the templates must refuse, and a word of the reason.
+# Changes to ci/default-values.yaml that the schema or the templates must refuse, and a word of the reason.
 REFUSED = [
+    ({"config": {"routes": []}}, "routes"),
     ({"shape": "daemon"}, "shape"),
     ({"replica": 2}, "replica"),
     ({"image": {"tag": "latest"}}, "tag"),
@@ -101,7 +102,9 @@ def told(document):
 
 def refused_values():
     chart = helm_python.Chart.load(CHART)
-    for values, word in REFUSED:
+    least = yaml.safe_load((CHART / "ci/default-values.yaml").read_text())
+    changed = [(merged(least, change), word) for change, word in REFUSED]
+    for values, word in [({}, "routes"), *changed]:
         try:
             chart.validate_schema(chart.merge_values(values))
             chart.render(values, name="api", namespace="api", is_install=True)
@@ -110,6 +113,12 @@ def refused_values():
                 yield f"chart: {values} is refused, but not for {word!r}: {error}"
         else:
             yield f"chart: {values} is taken"
+
+
+def merged(base, change):
+    if not (isinstance(base, dict) and isinstance(change, dict)):
+        return change
+    return base | {key: merged(base.get(key), value) for key, value in change.items()}
 
 
 def at(bundle, kind, name):
