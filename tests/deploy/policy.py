@@ -1,6 +1,4 @@
 """What a bundle of manifests must hold beyond Kubernetes' own schema: strictness, and that names meet their things."""
-import re
-
 import yaml
 
 # Where each kind keeps its pod.
@@ -41,8 +39,8 @@ def pod_problems(bundle, owner, spec):
             yield f"{key} is on"
     existing = owner == "Deployment/shop"  # the operator's own, patched: the gate in it answers for itself
     for container in containers(spec):
-        strict = not existing or container["name"] == "dpop-gate"
-        for problem in container_problems(spec, container, strict):
+        is_strict = not existing or container["name"] == "dpop-gate"
+        for problem in container_problems(spec, container, is_strict):
             yield f"{container['name']}: {problem}"
     if not existing:
         if spec.get("automountServiceAccountToken") is not False and "serviceAccountName" not in spec:
@@ -55,7 +53,7 @@ def pod_problems(bundle, owner, spec):
         yield from gate_problems(bundle, spec, gate)
 
 
-def container_problems(spec, container, strict):
+def container_problems(spec, container, is_strict):
     image = container["image"]
     if ":" not in image or image.endswith(":latest"):
         yield f"image {image} is not pinned"
@@ -66,7 +64,7 @@ def container_problems(spec, container, strict):
     for variable in container.get("env", []):
         if "secretKeyRef" in variable.get("valueFrom", {}):
             yield f"env {variable['name']} is a secretKeyRef; secrets are files"
-    if not strict:
+    if not is_strict:
         return
     security = {**spec.get("securityContext", {}), **container.get("securityContext", {})}
     wanted = {"runAsNonRoot": True, "readOnlyRootFilesystem": True, "allowPrivilegeEscalation": False,
@@ -100,7 +98,7 @@ def sources(spec):
 
 def gate_problems(bundle, spec, gate):
     yield from probe_problems(gate)
-    config = next((config for config in configs_of(bundle, spec)), None)
+    config = next(configs_of(bundle, spec), None)
     if config is None:
         yield "no gate.yaml is mounted"
         return
@@ -109,8 +107,8 @@ def gate_problems(bundle, spec, gate):
         if int(address.rsplit(":", 1)[1]) not in ports:
             yield f"{address} is no containerPort"
     # A sidecar ends after the application, whose preStop is the one that counts.
-    stopping = [container for container in spec["containers"]]
-    pause = max((c.get("lifecycle", {}).get("preStop", {}).get("sleep", {}).get("seconds", 0) for c in stopping))
+    pause = max(container.get("lifecycle", {}).get("preStop", {}).get("sleep", {}).get("seconds", 0)
+                for container in spec["containers"])
     if pause < 5:
         yield "preStop leaves load balancers no time"
     drain = int(config.get("limits", {}).get("drain_timeout", "30s").removesuffix("s"))
@@ -241,7 +239,7 @@ def role_binding(bundle, document, pods):
 
 
 def rules(bundle, document, pods):
-    if not re.search(r"DpopGateDown", str(document["spec"]["groups"])):
+    if "DpopGateDown" not in str(document["spec"]["groups"]):
         yield "the alerts are missing"
 
 
