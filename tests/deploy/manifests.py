@@ -60,7 +60,8 @@ def kustomized(folder):
 
 def bundles():
     """Name and documents of everything that is applied together."""
-    for folder in ["sidecar", "sidecar-patch", "gateway", "ext-authz"]:
+    yield "sidecar", kustomized("sidecar") + documents((DEPLOY / "sidecar/monitoring.yaml").read_text())
+    for folder in ["sidecar-patch", "gateway", "ext-authz"]:
         yield folder, kustomized(folder)
     yield "gateway-upstream", documents((DEPLOY / "gateway/upstream.yaml").read_text())
     for file in ["envoy-gateway.yaml", "istio.yaml"]:
