@@ -3,9 +3,11 @@
 //! Handles are resolved when a configuration is loaded, so that counting a request is one atomic add. Label values
 //! come from the configuration or from the enums here, never from a client.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use prometheus::core::Collector;
 use prometheus::{
     Encoder as _, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts,
     Registry, TextEncoder,
@@ -273,12 +275,90 @@ impl Metrics {
         }
     }
 
+    /// Requests and refusals so far, all routes together.
+    pub fn totals(&self) -> Totals {
+        let mut totals = Totals::default();
+        each(&self.requests, "outcome", |name, count| {
+            if let Some(outcome) = Outcome::ALL.iter().find(|outcome| outcome.as_str() == name) {
+                totals.add_outcome(*outcome, count);
+            }
+        });
+        each(&self.refusals, "reason", |name, count| {
+            if let Some(reason) = Reason::ALL.iter().find(|reason| reason.as_str() == name) {
+                totals.add_reason(*reason, count);
+            }
+        });
+        totals
+    }
+
     /// All of it in the Prometheus text format.
     pub fn render(&self) -> Result<Vec<u8>, prometheus::Error> {
         let mut text = Vec::with_capacity(16 * 1024);
         TextEncoder::new().encode(&self.registry.gather(), &mut text)?;
         Ok(text)
     }
+}
+
+/// Every counter of a family: the value of its `label`, and its count.
+fn each(counters: &IntCounterVec, label: &str, mut take: impl FnMut(&str, u64)) {
+    for family in Collector::collect(counters) {
+        for metric in family.get_metric() {
+            let value = metric.get_label().iter().find(|pair| pair.name() == label);
+            // A count in a float: exact up to 2^53.
+            #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "counters only grow from 0")]
+            let count = metric.get_counter().get_value() as u64;
+            value.iter().for_each(|pair| take(pair.value(), count));
+        }
+    }
+}
+
+/// What has been counted since the process started, all routes together.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Totals {
+    outcomes: BTreeMap<Outcome, u64>,
+    reasons: BTreeMap<Reason, u64>,
+}
+
+impl Totals {
+    /// Requests by how they ended; those that never happened are left out.
+    pub fn outcomes(&self) -> impl Iterator<Item = (Outcome, u64)> + '_ {
+        self.outcomes.iter().map(|(outcome, count)| (*outcome, *count))
+    }
+
+    /// Refusals by reason; those that never happened are left out.
+    pub fn reasons(&self) -> impl Iterator<Item = (Reason, u64)> + '_ {
+        self.reasons.iter().map(|(reason, count)| (*reason, *count))
+    }
+
+    /// Adds requests that ended so.
+    pub fn add_outcome(&mut self, outcome: Outcome, count: u64) {
+        add(&mut self.outcomes, outcome, count);
+    }
+
+    /// Adds refusals for that reason.
+    pub fn add_reason(&mut self, reason: Reason, count: u64) {
+        add(&mut self.reasons, reason, count);
+    }
+
+    /// What was counted after `earlier`.
+    #[must_use]
+    pub fn since(&self, earlier: &Totals) -> Totals {
+        Totals { outcomes: less(&self.outcomes, &earlier.outcomes), reasons: less(&self.reasons, &earlier.reasons) }
+    }
+}
+
+fn add<K: Ord>(counts: &mut BTreeMap<K, u64>, key: K, count: u64) {
+    if count > 0 {
+        *counts.entry(key).or_default() += count;
+    }
+}
+
+fn less<K: Ord + Copy>(counts: &BTreeMap<K, u64>, earlier: &BTreeMap<K, u64>) -> BTreeMap<K, u64> {
+    let mut rest = BTreeMap::new();
+    for (key, count) in counts {
+        add(&mut rest, *key, count.saturating_sub(earlier.get(key).copied().unwrap_or_default()));
+    }
+    rest
 }
 
 /// One route's handles.
@@ -358,6 +438,9 @@ mod tests {
         metrics.jwks_refreshed([("https://id.example.com", 1_800_000_000)].into_iter());
         let text = String::from_utf8(metrics.render().unwrap()).unwrap();
         assert!(!text.contains("old.example.com"), "{text}");
+        let totals = metrics.totals();
+        assert_eq!(totals.outcomes().collect::<Vec<_>>(), Outcome::ALL.iter().map(|one| (*one, 1)).collect::<Vec<_>>());
+        assert_eq!(totals.reasons().count(), Reason::ALL.len());
         for line in [
             "dpop_gate_requests_total{outcome=\"allowed\",route=\"orders\"} 1",
             "dpop_gate_requests_total{outcome=\"answered\",route=\"orders\"} 1",

@@ -74,6 +74,16 @@ impl Nonces {
         Self { options }
     }
 
+    /// How long one is taken after it was issued.
+    pub fn lifetime(&self) -> Duration {
+        self.options.lifetime
+    }
+
+    /// Whether the secret before the current one is still taken.
+    pub fn is_rotating(&self) -> bool {
+        self.options.previous.is_some()
+    }
+
     /// A fresh nonce.
     pub fn issue(&self, now: Timestamp) -> String {
         let (time, process) = (now.as_micros().to_be_bytes(), self.options.process.0);

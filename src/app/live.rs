@@ -10,6 +10,7 @@ use crate::clock::{Clock, Timestamp};
 use crate::config::{Config, IdentityConfig, NonceConfig, RouteConfig};
 use crate::gate::{AssertionOptions, Gate, IdentityOptions};
 use crate::issuer::{Bounds, Issuers};
+use crate::journal::Recent;
 use crate::metrics::Metrics;
 use crate::nonce::{NonceOptions, Nonces, ProcessTag};
 use crate::policy::{Route, Routes};
@@ -25,6 +26,7 @@ const UNROUTED: &str = "none";
 pub(super) struct Context<'a> {
     pub(super) clock: &'a Clock,
     pub(super) metrics: &'a Arc<Metrics>,
+    pub(super) recent: &'a Arc<Recent>,
     pub(super) started: Timestamp,
     pub(super) nonce_secret: &'a Secret,
     pub(super) process: ProcessTag,
@@ -84,6 +86,7 @@ pub(super) fn build(config: Config, context: &Context<'_>) -> Parts {
             gate: Arc::clone(&gate),
             trust: config.forward_auth_trust,
             unrouted: Arc::clone(&unrouted),
+            recent: Arc::clone(context.recent),
         },
         proxy: proxy::Live {
             gate,
@@ -91,6 +94,7 @@ pub(super) fn build(config: Config, context: &Context<'_>) -> Parts {
             body_bytes: config.body_bytes,
             body_pause: config.limits.idle_timeout,
             unrouted,
+            recent: Arc::clone(context.recent),
         },
         tasks,
     }
@@ -127,7 +131,8 @@ fn nonces(options: NonceConfig, clock_skew: Duration, context: &Context<'_>) -> 
     })
 }
 
-fn route(options: RouteConfig, metrics: &Metrics) -> Route {
+/// A route as it runs, with its counters.
+pub fn route(options: RouteConfig, metrics: &Metrics) -> Route {
     Route {
         matches: options.matches,
         upstream: options.upstream.into(),

@@ -8,18 +8,22 @@ mod live;
 mod process;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use thiserror::Error;
 use tokio::task::JoinSet;
+use tokio::time::MissedTickBehavior;
 use tracing::{info, warn};
 
 use crate::clock::{Clock, Timestamp};
 use crate::config::Config;
+use crate::journal::{History, Recent, STEP};
 use crate::metrics::Metrics;
 use crate::nonce::ProcessTag;
+#[cfg(feature = "demo")]
+use crate::nonce::{NonceOptions, Nonces};
 use crate::replay::{MemoryStore, ReplayStore};
 use crate::secret::Secret;
 use crate::server::{Bounds, Inherited, Limits, ListenAddress};
@@ -29,6 +33,7 @@ use crate::{forward_auth, proxy};
 use doors::Doors;
 use live::Parts;
 
+pub use live::route;
 pub use process::{RunError, run};
 
 /// Operators' connections, of which a flood of clients takes none.
@@ -76,6 +81,8 @@ pub struct Running {
     doors: Doors,
     /// Key refresh and health checks of the current configuration.
     tasks: JoinSet<()>,
+    /// What outlives configurations: notes the totals now and then.
+    _chronicle: JoinSet<()>,
 }
 
 /// What doors see of the running gate.
@@ -85,6 +92,9 @@ struct Shared {
     metrics: Arc<Metrics>,
     started: Timestamp,
     draining: AtomicBool,
+    history: History,
+    recent: Arc<Recent>,
+    replay_capacity: AtomicUsize,
     proxy: Arc<ArcSwap<proxy::Live>>,
     forward_auth: Arc<ArcSwap<forward_auth::Live>>,
 }
@@ -114,8 +124,11 @@ async fn start_on(
     let _ = metrics.replay_store_errors(replay.name());
 
     let (limits, listeners, admin) = (config.limits, config.listeners.clone(), config.admin);
+    let recent = Arc::default();
+    let replay_capacity = AtomicUsize::new(config.replay_capacity);
     let context = live::Context {
         clock: &clock,
+        recent: &recent,
         metrics: &metrics,
         started,
         nonce_secret: &nonce_secret,
@@ -130,6 +143,9 @@ async fn start_on(
         metrics,
         started,
         draining: AtomicBool::new(false),
+        history: History::default(),
+        recent,
+        replay_capacity,
         proxy: Arc::new(ArcSwap::from_pointee(proxy)),
         forward_auth: Arc::new(ArcSwap::from_pointee(forward_auth)),
     });
@@ -137,7 +153,10 @@ async fn start_on(
     let mut doors = Doors::new(bounds(limits, &shared.metrics), admin_bounds(limits), inherited);
     let prepared = doors.prepare(&shared, &listeners, admin)?;
     doors.commit(prepared, limits.drain_timeout);
-    let running = Running { shared, replay, nonce_secret, process, doors, tasks: live::spawn(tasks) };
+    let mut chronicle = JoinSet::new();
+    chronicle.spawn(chronicle_of(Arc::clone(&shared)));
+    let tasks = live::spawn(tasks);
+    let running = Running { shared, replay, nonce_secret, process, doors, tasks, _chronicle: chronicle };
     running.announce();
     for address in running.doors.unused() {
         warn!(%address, "a socket was handed over (LISTEN_FDS) for which no listener has this very address");
@@ -151,6 +170,13 @@ impl Running {
         self.doors.listening()
     }
 
+    /// Nonces as this gate makes them where no secret is configured.
+    #[cfg(feature = "demo")]
+    pub(crate) fn nonces(&self, lifetime: Duration) -> Nonces {
+        let (secret, process) = (self.nonce_secret.clone(), self.process);
+        Nonces::new(NonceOptions { lifetime, secret, previous: None, process, others_not_before: None })
+    }
+
     /// Takes another configuration: wholly or, on an error, not at all. Requests in flight end under the old one.
     pub async fn reload(&mut self, config: Config) -> Result<(), StartError> {
         let limits = config.limits;
@@ -158,8 +184,10 @@ impl Running {
         let prepared = self.doors.prepare(&self.shared, &config.listeners, config.admin)?;
         let options = live::memory_options(&config, self.shared.started);
         let old = self.shared.proxy.load_full();
+        let capacity = config.replay_capacity;
         let context = live::Context {
             clock: &self.shared.clock,
+            recent: &self.shared.recent,
             metrics: &self.shared.metrics,
             started: self.shared.started,
             nonce_secret: &self.nonce_secret,
@@ -174,6 +202,7 @@ impl Running {
         match &*self.replay {
             ReplayStore::Memory(memory) => memory.reconfigure(options),
         }
+        self.shared.replay_capacity.store(capacity, Ordering::Relaxed);
         self.shared.proxy.store(Arc::new(proxy));
         self.shared.forward_auth.store(Arc::new(forward_auth));
         self.tasks = live::spawn(tasks);
@@ -194,6 +223,16 @@ impl Running {
         for Listening { door, address } in self.listening() {
             info!(%address, door, "listening");
         }
+    }
+}
+
+/// Notes the totals at the end of every step, for the status page.
+async fn chronicle_of(shared: Arc<Shared>) {
+    let mut steps = tokio::time::interval(STEP);
+    steps.set_missed_tick_behavior(MissedTickBehavior::Skip);
+    loop {
+        steps.tick().await;
+        shared.history.note(shared.clock.now(), shared.metrics.totals());
     }
 }
 

@@ -15,12 +15,12 @@ use http::{HeaderValue, Response};
 
 use crate::clock::{Clock, Timestamp};
 use crate::gate::{Admission, DPOP_NONCE, Facts, Gate, Refusal, Reply, Spend};
-use crate::journal::Record;
+use crate::journal::{Recent, Record};
 use crate::metrics::{Outcome, RouteMetrics};
 use crate::policy::Route;
 use crate::target::{Peer, Trust};
 
-use original::Original;
+pub use original::Original;
 
 /// One configuration, running.
 #[derive(Debug)]
@@ -31,6 +31,8 @@ pub struct Live {
     pub trust: Trust,
     /// What counts requests without a route (label `none`).
     pub unrouted: Arc<RouteMetrics>,
+    /// The latest refusals, for the status page.
+    pub recent: Arc<Recent>,
 }
 
 /// A forward-auth listener's door.
@@ -51,7 +53,13 @@ impl ForwardAuth {
     pub async fn handle(&self, parts: &Parts, peer: &Peer) -> Reply {
         let live = self.live.load_full();
         let now = self.clock.now();
-        let mut record = Record::begin((&parts.method, &parts.uri, &parts.headers), peer, &live.trust, &live.unrouted);
+        let mut record = Record::begin(
+            (&parts.method, &parts.uri, &parts.headers),
+            peer,
+            &live.trust,
+            (&live.unrouted, &live.recent),
+            now,
+        );
         let decided = self.decide(&live, parts, peer, &mut record, now).await;
         let route = record.route.as_deref();
         let (outcome, reason, mut reply) = match decided {
@@ -90,6 +98,9 @@ impl ForwardAuth {
         let admitted = live.gate.admit(route, &facts, now).await;
         record.decision = Some(began.elapsed());
         live.gate.metrics.decision_seconds.observe(began.elapsed().as_secs_f64());
+        if admitted.as_ref().map_or(true, |admission| admission.reported().is_some()) {
+            record.claimed_key = live.recent.claimed_key(&parts.headers, now);
+        }
         Ok(Arc::clone(record.admission.insert(Arc::new(admitted?))))
     }
 }

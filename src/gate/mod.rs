@@ -9,6 +9,7 @@ pub(crate) mod fixture;
 mod identity;
 mod refusal;
 mod wellknown;
+mod witness;
 
 use std::sync::Arc;
 
@@ -25,6 +26,7 @@ pub use assertion::AssertionOptions;
 pub use challenge::{DPOP_NONCE, Reply, error_reply};
 pub use identity::{DPOP, ForwardToken, IdentityOptions};
 pub use refusal::Refusal;
+pub use witness::{Step, Witness};
 
 /// One configuration's rules, complete: what the doors ask.
 #[derive(Debug)]

@@ -10,7 +10,8 @@ use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, V
 use http_body::Body as _;
 use hyper::body::Incoming;
 
-use crate::gate::{Admission, Facts, Refusal, Reply, Spend, error_reply};
+use crate::clock::Timestamp;
+use crate::gate::{Admission, Facts, Gate, Refusal, Reply, Spend, error_reply};
 use crate::journal::Record;
 use crate::metrics::{Outcome, Reason};
 use crate::policy::{Cors, Route};
@@ -45,7 +46,9 @@ impl Proxy {
     /// Answers a request: always with a response, counted and logged once.
     pub async fn handle(&self, request: Request<Incoming>, peer: &Peer) -> Response<Body> {
         let live = self.live.load_full();
-        let mut record = Record::begin(head(&request), peer, &live.gate.trust, &live.unrouted);
+        let now = self.clock.now();
+        let counted = (&live.unrouted, &live.recent);
+        let mut record = Record::begin(head(&request), peer, &live.gate.trust, counted, now);
         let version = request.version();
         // From here on the body reads itself to its end wherever the journey stops.
         let (parts, incoming) = request.into_parts();
@@ -53,7 +56,7 @@ impl Proxy {
         let (body, watch) = body::from_client(incoming, version, &parts.headers, limits, &live.gate);
         let request = Request::from_parts(parts, body);
 
-        let ended = self.journey(&live, request, &watch, peer, &mut record).await;
+        let ended = self.journey(&live, request, &watch, peer, &mut record, now).await;
         let (outcome, reason, mut response) = match ended {
             Ok((outcome, response)) => (outcome, None, response),
             Err(failure) => {
@@ -86,12 +89,12 @@ impl Proxy {
         watch: &BodyWatch,
         peer: &Peer,
         record: &mut Record,
+        now: Timestamp,
     ) -> Result<(Outcome, Response<Body>), Failure> {
-        let now = self.clock.now();
         let upgrade = Upgrade::of(&mut request)?;
         let method = Upgrade::method(upgrade.as_ref(), request.method());
         let target = &*record.target.insert(Target::of(request.uri(), request.headers(), peer, &live.gate.trust)?);
-        if let Some((route, answer)) = preflight(live, &request, target) {
+        if let Some((route, answer)) = preflight(&live.gate, request.method(), request.headers(), target) {
             record.route = route;
             return Ok((Outcome::Answered, answer));
         }
@@ -100,7 +103,7 @@ impl Proxy {
         }
         let route = &*record.route.insert(Arc::clone(live.gate.route(&method, target)?));
         record.allowed_origin = route.cors.as_ref().and_then(|cors| cors::allowed(cors, request.headers()));
-        within_limit(request.body(), live.body_bytes)?;
+        within_limit(request.body().size_hint().lower(), live.body_bytes)?;
 
         let began = Instant::now();
         let admitted = {
@@ -112,6 +115,9 @@ impl Proxy {
         };
         record.decision = Some(began.elapsed());
         self.metrics.decision_seconds.observe(began.elapsed().as_secs_f64());
+        if admitted.as_ref().map_or(true, |admission| admission.reported().is_some()) {
+            record.claimed_key = live.recent.claimed_key(request.headers(), now);
+        }
         let admission = &*record.admission.insert(Arc::new(admitted?));
 
         let identifiers = &record.identifiers;
@@ -169,28 +175,28 @@ fn head<B>(request: &Request<B>) -> (&Method, &Uri, &HeaderMap) {
 
 /// The answer to a preflight that the gate answers by itself: it announces a request for a document of the gate's, or
 /// for a route that has `cors`, from an origin that may call. Any other OPTIONS goes the way of every request.
-fn preflight(
-    live: &Live,
-    request: &Request<RequestBody>,
+pub fn preflight(
+    gate: &Gate,
+    method: &Method,
+    headers: &HeaderMap,
     target: &Target,
 ) -> Option<(Option<Arc<Route>>, Response<Body>)> {
-    let preflight = Preflight::of(request.method(), request.headers())?;
-    let (route, headers) = if live.gate.well_known(&preflight.method, target).is_some() {
-        (None, preflight.answer(&Cors { origins: vec!["*".to_owned()] }, request.headers())?)
+    let preflight = Preflight::of(method, headers)?;
+    let (route, answer) = if gate.well_known(&preflight.method, target).is_some() {
+        (None, preflight.answer(&Cors { origins: vec!["*".to_owned()] }, headers)?)
     } else {
-        let route = live.gate.route(&preflight.method, target).ok()?;
-        (Some(Arc::clone(route)), preflight.answer(route.cors.as_ref()?, request.headers())?)
+        let route = gate.route(&preflight.method, target).ok()?;
+        (Some(Arc::clone(route)), preflight.answer(route.cors.as_ref()?, headers)?)
     };
     let mut response = Response::new(body::empty());
     *response.status_mut() = StatusCode::NO_CONTENT;
-    *response.headers_mut() = headers;
+    *response.headers_mut() = answer;
     Some((route, response))
 }
 
 /// A length that is announced is refused at once; one that is not is counted as it comes.
-fn within_limit(body: &RequestBody, limit: u64) -> Result<(), Refusal> {
-    let too_large = limit > 0 && body.size_hint().lower() > limit;
-    if too_large { Err(Refusal::BodyTooLarge) } else { Ok(()) }
+pub fn within_limit(announced: u64, limit: u64) -> Result<(), Refusal> {
+    if limit > 0 && announced > limit { Err(Refusal::BodyTooLarge) } else { Ok(()) }
 }
 
 /// The request as the upstream gets it: the path that was matched, and headers written anew.

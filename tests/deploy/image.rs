@@ -27,7 +27,7 @@ fn the_binary_runs_alone_in_an_empty_root_as_nobody() {
 fn the_script_builds_what_the_dockerfile_builds() {
     let read = |name: &str| std::fs::read_to_string(deployed(name)).unwrap();
     let (dockerfile, build) = (read("image/Dockerfile"), read("image/build"));
-    let command = "--locked --bin dpop-gate -- -C target-feature=+crt-static";
+    let command = "--locked --no-default-features --bin dpop-gate -- -C target-feature=+crt-static";
     assert!(dockerfile.contains(command) && build.contains(command));
     let stage = dockerfile.split("FROM scratch").nth(1).unwrap();
     for line in stage.lines().filter(|line| line.starts_with("COPY")) {

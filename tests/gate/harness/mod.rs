@@ -14,7 +14,7 @@ mod upstream;
 mod world;
 
 pub use client::{Answer, Call, Client, Prepared, exchange, exchange_on, http1, http2};
-pub use gate::{Gate, Gates, run};
+pub use gate::{Gate, Gates, run, run_with};
 pub use issuer::Issuer;
 pub use keys::{Jws, Key, now, random};
 pub use raw::Raw;

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{Client, Gate, Gates, Issuer, Upstream};
+use super::{Authority, Client, Gate, Gates, Issuer, Upstream};
 
 /// What tokens are meant for.
 pub const AUDIENCE: &str = "api://orders";
@@ -52,6 +52,20 @@ impl World {
         let gates = prepare(Gates::new(&settings));
         let gate = gates.start().await;
         Self { issuer, upstream, gates, gate }
+    }
+
+    /// With the usual configuration, and a certificate for `localhost`: `tls.crt` and `tls.key` in the gate's folder.
+    pub async fn over_tls(authority: &Authority) -> Self {
+        let (certificate, key) = authority.issue("localhost");
+        Self::prepared(
+            |settings| settings["listen"][0]["tls"] = json!({"certificate": "tls.crt", "key": "tls.key"}),
+            |gates| {
+                gates.write("tls.crt", &certificate);
+                gates.write("tls.key", &key);
+                gates
+            },
+        )
+        .await
     }
 
     /// A fresh client that has no nonce yet.
