@@ -142,6 +142,7 @@ pub struct Metrics {
     replay_store_up: IntGaugeVec,
     token_cache: [IntCounter; 2],
     jwks_refresh: IntCounterVec,
+    jwks_refreshed: IntGaugeVec,
     /// Time that the gate took to decide, without the upstream.
     pub decision_seconds: Histogram,
     /// Proofs held in the memory store.
@@ -187,6 +188,11 @@ impl Metrics {
         let cache = counters("dpop_gate_token_cache_total", "Look-ups in the cache of verified tokens.", &["result"])?;
         let jwks_refresh =
             counters("dpop_gate_jwks_refresh_total", "Fetches of an issuer's keys.", &["issuer", "result"])?;
+        let jwks_refreshed = IntGaugeVec::new(
+            Opts::new("dpop_gate_jwks_refreshed_timestamp_seconds", "When the keys in use were fetched, in Unix time."),
+            &["issuer"],
+        )?;
+        registry.register(Box::new(jwks_refreshed.clone()))?;
         let build =
             IntCounterVec::new(Opts::new("dpop_gate_build_info", "The version that runs; always 1."), &["version"])?;
         registry.register(Box::new(build.clone()))?;
@@ -219,6 +225,7 @@ impl Metrics {
             replay_store_errors,
             replay_store_up,
             jwks_refresh,
+            jwks_refreshed,
             decision_seconds,
         })
     }
@@ -276,6 +283,14 @@ impl Metrics {
     /// Counts a fetch of an issuer's keys; `issuer` comes from the configuration.
     pub fn jwks_refresh(&self, issuer: &str, result: RefreshResult) {
         self.jwks_refresh.with_label_values(&[issuer, result.as_str()]).inc();
+    }
+
+    /// When the keys of each issuer were fetched, in Unix time: what is not named any more is not shown any more.
+    pub fn jwks_refreshed<'a>(&self, issuers: impl Iterator<Item = (&'a str, i64)>) {
+        self.jwks_refreshed.reset();
+        for (issuer, at) in issuers {
+            self.jwks_refreshed.with_label_values(&[issuer]).set(at);
+        }
     }
 
     /// Requests and refusals so far, all routes together.
@@ -438,7 +453,10 @@ mod tests {
         metrics.replay_store_up("redis").set(1);
         metrics.token_cache(CacheResult::Hit);
         metrics.jwks_refresh("https://id.example.com", RefreshResult::Ok);
+        metrics.jwks_refreshed([("https://old.example.com", 1_700_000_000)].into_iter());
+        metrics.jwks_refreshed([("https://id.example.com", 1_800_000_000)].into_iter());
         let text = String::from_utf8(metrics.render().unwrap()).unwrap();
+        assert!(!text.contains("old.example.com"), "{text}");
         let totals = metrics.totals();
         assert_eq!(totals.outcomes().collect::<Vec<_>>(), Outcome::ALL.iter().map(|one| (*one, 1)).collect::<Vec<_>>());
         assert_eq!(totals.reasons().count(), Reason::ALL.len());
@@ -453,6 +471,7 @@ mod tests {
             "dpop_gate_replay_store_up{store=\"redis\"} 1",
             "dpop_gate_token_cache_total{result=\"hit\"} 1",
             "dpop_gate_jwks_refresh_total{issuer=\"https://id.example.com\",result=\"ok\"} 1",
+            "dpop_gate_jwks_refreshed_timestamp_seconds{issuer=\"https://id.example.com\"} 1800000000",
             "dpop_gate_connections 0",
             "dpop_gate_decision_seconds_count 0",
             "dpop_gate_request_seconds_count{route=\"orders\"} 5",

@@ -9,9 +9,20 @@ use std::path::{Path, PathBuf};
 use dpop_gate::config::{self, Config, Problem, Severity, render};
 use dpop_gate::issuer::Source;
 use dpop_gate::jose::{Algorithm, PrivateKey};
+use dpop_gate::policy::Mode;
 use serde_json::Value;
 
-const EXAMPLES: [&str; 5] = ["minimal.yaml", "gateway.yaml", "sidecar.yaml", "okta.yaml", "reference.yaml"];
+const EXAMPLES: [&str; 9] = [
+    "minimal.yaml",
+    "gateway.yaml",
+    "sidecar.yaml",
+    "okta.yaml",
+    "auth0.yaml",
+    "keycloak.yaml",
+    "entra.yaml",
+    "mcp.yaml",
+    "reference.yaml",
+];
 
 fn examples() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("config")
@@ -102,6 +113,15 @@ fn what_the_examples_say_is_what_is_meant() {
     let okta = files.load(&examples().join("okta.yaml")).unwrap();
     assert_eq!(okta.issuers[0].issuer, "https://example.okta.com/oauth2/default");
     assert_eq!(okta.nonce.unwrap().lifetime.as_secs(), 86_400);
+
+    let auth0 = files.load(&examples().join("auth0.yaml")).unwrap();
+    assert_eq!(auth0.issuers[0].issuer, "https://example.eu.auth0.com/", "with the slash that Auth0 writes");
+    let keycloak = files.load(&examples().join("keycloak.yaml")).unwrap();
+    assert_eq!(keycloak.issuers[0].issuer, "https://sso.example.com/realms/shop");
+    let entra = files.load(&examples().join("entra.yaml")).unwrap();
+    assert!(entra.routes.iter().all(|route| route.mode == Mode::Report), "Entra's tokens are bound to nothing");
+    let mcp = files.load(&examples().join("mcp.yaml")).unwrap();
+    assert_eq!(mcp.issuers[0].audiences, ["https://mcp.example.com"], "the resource is the audience");
 
     let reference = files.load(&examples().join("reference.yaml")).unwrap();
     let nonce = reference.nonce.unwrap();

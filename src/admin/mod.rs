@@ -10,6 +10,7 @@ use http::header::{
 };
 use http::{HeaderValue, Method, Request, Response, StatusCode};
 
+use crate::clock::Timestamp;
 use crate::metrics::Metrics;
 
 pub use status::{EndpointStatus, NonceStatus, Readiness, ReplayStatus, RouteStatus, Status};
@@ -53,12 +54,8 @@ impl Admin {
     }
 
     fn answer(&self, path: &str) -> Response<Bytes> {
-        let unrendered = |what| reply(StatusCode::INTERNAL_SERVER_ERROR, TEXT_TYPE, what);
         match path {
-            "/metrics" => match self.metrics.render() {
-                Ok(text) => reply(StatusCode::OK, METRICS_TYPE, text),
-                Err(_) => unrendered("metrics cannot be rendered\n"),
-            },
+            "/metrics" => self.scraped(),
             "/status.json" => match (self.status)().to_json() {
                 Ok(json) => reply(StatusCode::OK, JSON_TYPE, json),
                 Err(_) => unrendered("the status cannot be rendered\n"),
@@ -71,6 +68,21 @@ impl Admin {
             },
         }
     }
+
+    fn scraped(&self) -> Response<Bytes> {
+        let issuers = (self.status)().issuers;
+        let seconds = |at: Timestamp| i64::try_from(at.as_secs()).unwrap_or(i64::MAX);
+        let refreshed = issuers.iter().filter_map(|issuer| Some((issuer.issuer.as_str(), seconds(issuer.refreshed?))));
+        self.metrics.jwks_refreshed(refreshed);
+        match self.metrics.render() {
+            Ok(text) => reply(StatusCode::OK, METRICS_TYPE, text),
+            Err(_) => unrendered("metrics cannot be rendered\n"),
+        }
+    }
+}
+
+fn unrendered(what: &'static str) -> Response<Bytes> {
+    reply(StatusCode::INTERNAL_SERVER_ERROR, TEXT_TYPE, what)
 }
 
 fn ready(status: &Status) -> Response<Bytes> {
@@ -109,7 +121,6 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::clock::Timestamp;
     use crate::issuer::IssuerStatus;
     use crate::jose::Thumbprint;
     use crate::journal::{RecentRefusal, Stretch};
@@ -218,7 +229,10 @@ mod tests {
         let request = Request::builder().uri("/metrics").body(()).unwrap();
         let response = admin(Readiness::Ready).handle(&request);
         assert_eq!(response.headers()[CONTENT_TYPE], METRICS_TYPE);
-        assert!(std::str::from_utf8(response.body()).unwrap().contains("dpop_gate_build_info"));
+        let text = std::str::from_utf8(response.body()).unwrap();
+        assert!(text.contains("dpop_gate_build_info"));
+        let refreshed = "dpop_gate_jwks_refreshed_timestamp_seconds{issuer=\"https://two.example.com\"} 1800000060";
+        assert!(text.contains(refreshed) && !text.contains("timestamp_seconds{issuer=\"https://id."), "{text}");
     }
 
     #[test]

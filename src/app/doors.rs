@@ -17,7 +17,9 @@ use crate::policy::{Auth, Mode, PathMatch, Route, RouteMatch};
 use crate::proxy::upstream::{self, Upstream};
 use crate::proxy::{self, Proxy};
 use crate::replay::RedisStore;
-use crate::server::{Bounds, Door, Handler, Limits, ListenAddress, Listener, ListenerOptions, Service, Socket};
+use crate::server::{
+    Bounds, Door, Handler, Inherited, Limits, ListenAddress, Listener, ListenerOptions, Service, Socket,
+};
 use crate::target::Peer;
 use crate::tls::{Rotating, ServerTls};
 
@@ -29,6 +31,7 @@ pub(super) struct Doors {
     open: Vec<OpenDoor>,
     bounds: Arc<Bounds>,
     admin_bounds: Arc<Bounds>,
+    inherited: Inherited,
 }
 
 /// Listeners that are to be: all that can fail has been done.
@@ -81,8 +84,13 @@ enum Change {
 }
 
 impl Doors {
-    pub(super) fn new(bounds: Arc<Bounds>, admin_bounds: Arc<Bounds>) -> Self {
-        Self { open: Vec::new(), bounds, admin_bounds }
+    pub(super) fn new(bounds: Arc<Bounds>, admin_bounds: Arc<Bounds>, inherited: Inherited) -> Self {
+        Self { open: Vec::new(), bounds, admin_bounds, inherited }
+    }
+
+    /// Sockets that were handed over, and that no listener has asked for.
+    pub(super) fn unused(&self) -> Vec<ListenAddress> {
+        self.inherited.left()
     }
 
     pub(super) fn listening(&self) -> Vec<Listening> {
@@ -131,8 +139,9 @@ impl Doors {
                     }
                 }
                 None => {
-                    let socket = Socket::bind(&purpose.address)
-                        .map_err(|source| StartError::Bind { address: purpose.address.clone(), source })?;
+                    let bound = self.inherited.bind(&purpose.address);
+                    let socket =
+                        bound.map_err(|source| StartError::Bind { address: purpose.address.clone(), source })?;
                     Change::Open(socket, service(&purpose, shared)?)
                 }
             };

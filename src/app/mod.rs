@@ -15,7 +15,7 @@ use arc_swap::ArcSwap;
 use thiserror::Error;
 use tokio::task::JoinSet;
 use tokio::time::MissedTickBehavior;
-use tracing::info;
+use tracing::{info, warn};
 
 use crate::clock::{Clock, Timestamp};
 use crate::config::Config;
@@ -26,7 +26,7 @@ use crate::nonce::ProcessTag;
 use crate::nonce::{NonceOptions, Nonces};
 use crate::replay::{MemoryStore, ReplayStore};
 use crate::secret::Secret;
-use crate::server::{Bounds, Limits, ListenAddress};
+use crate::server::{Bounds, Inherited, Limits, ListenAddress};
 use crate::tls::{self, TlsError};
 use crate::{forward_auth, proxy};
 
@@ -103,6 +103,16 @@ struct Shared {
 
 /// Starts a gate on the current runtime.
 pub async fn start(config: Config, clock: Clock, metrics: Arc<Metrics>) -> Result<Running, StartError> {
+    start_on(config, clock, metrics, Inherited::default()).await
+}
+
+/// The same, on sockets that are there already.
+async fn start_on(
+    config: Config,
+    clock: Clock,
+    metrics: Arc<Metrics>,
+    inherited: Inherited,
+) -> Result<Running, StartError> {
     let started = clock.now();
     let mut secret = vec![0; NONCE_SECRET_BYTES];
     getrandom::fill(&mut secret).map_err(StartError::Random)?;
@@ -140,7 +150,7 @@ pub async fn start(config: Config, clock: Clock, metrics: Arc<Metrics>) -> Resul
         forward_auth: Arc::new(ArcSwap::from_pointee(forward_auth)),
     });
 
-    let mut doors = Doors::new(bounds(limits, &shared.metrics), admin_bounds(limits));
+    let mut doors = Doors::new(bounds(limits, &shared.metrics), admin_bounds(limits), inherited);
     let prepared = doors.prepare(&shared, &listeners, admin)?;
     doors.commit(prepared, limits.drain_timeout);
     let mut chronicle = JoinSet::new();
@@ -149,6 +159,9 @@ pub async fn start(config: Config, clock: Clock, metrics: Arc<Metrics>) -> Resul
     let running =
         Running { shared, replay, since: started, nonce_secret, process, doors, tasks, _chronicle: chronicle };
     running.announce();
+    for address in running.doors.unused() {
+        warn!(%address, "a socket was handed over (LISTEN_FDS) for which no listener has this very address");
+    }
     Ok(running)
 }
 

@@ -12,8 +12,9 @@ use tracing::{error, info, warn};
 use crate::clock::Clock;
 use crate::config::{self, Config, Problem};
 use crate::metrics::Metrics;
+use crate::server::Inherited;
 
-use super::{Running, StartError, start};
+use super::{Running, StartError, start_on};
 
 /// Why the process ends before it was asked to.
 #[derive(Debug, Error)]
@@ -70,7 +71,8 @@ async fn serve(path: &Path, config: Config, metrics: Arc<Metrics>) -> Result<(),
     let mut hangup = signal(SignalKind::hangup())?;
     warn_of(&config);
     raise_file_limit(config.limits.connections);
-    let mut running = start(config, Clock::System, metrics).await?;
+    let inherited = Inherited::from_environment()?;
+    let mut running = start_on(config, Clock::System, metrics, inherited).await?;
     info!(version = env!("CARGO_PKG_VERSION"), config = %path.display(), "serving");
     loop {
         tokio::select! {

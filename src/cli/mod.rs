@@ -5,6 +5,7 @@ mod check;
 #[cfg(feature = "demo")]
 mod demo;
 mod explain;
+mod health;
 mod input;
 mod keygen;
 mod output;
@@ -57,6 +58,14 @@ Examples:
   dpop-gate check --config gateway.yaml
   dpop-gate check --config gateway.yaml && kill -HUP $(pidof dpop-gate)")]
     Check(check::Args),
+    /// Ask a running gate whether it is ready
+    ///
+    /// Exit 0 if it is, else 1 with the reason on standard error: for a HEALTHCHECK in an image without a shell.
+    #[command(after_help = "\
+Examples:
+  dpop-gate health --config gateway.yaml      /readyz of its admin address
+  dpop-gate health http://127.0.0.1:9901/livez")]
+    Health(health::Args),
     /// Print the JSON Schema of the configuration file
     #[command(after_help = "\
 Examples:
@@ -135,6 +144,7 @@ pub fn main() -> ExitCode {
     match command {
         Command::Run(args) => run::run(args),
         Command::Check(args) => check::run(args),
+        Command::Health(args) => health::run(args),
         Command::Schema(args) => schema::run(args),
         Command::Keygen(args) => keygen::run(args),
         Command::Proof(args) => proof::run(args),
@@ -157,7 +167,7 @@ mod tests {
         line.build();
         line.clone().debug_assert();
         let names: Vec<&str> = line.get_subcommands().map(clap::Command::get_name).collect();
-        for expected in ["run", "check", "schema", "keygen", "proof", "request", "explain"] {
+        for expected in ["run", "check", "health", "schema", "keygen", "proof", "request", "explain"] {
             assert!(names.contains(&expected), "{expected}");
         }
         assert_eq!(names.contains(&"demo"), cfg!(feature = "demo"));

@@ -29,7 +29,7 @@ use crate::target::Peer;
 use crate::tls::ServerTls;
 
 pub use listener::{Listener, Service};
-pub use socket::Socket;
+pub use socket::{Inherited, Socket};
 
 /// Who answers requests.
 pub trait Handler: Send + Sync + 'static {

@@ -4,7 +4,9 @@ use std::io;
 use std::net::{IpAddr, Ipv4Addr};
 use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 
+use listenfd::ListenFd;
 use socket2::{Domain, Protocol, SockRef, Type};
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 
@@ -52,6 +54,21 @@ impl Socket {
         Ok(Self { bound, address })
     }
 
+    fn of_tcp(listener: std::net::TcpListener) -> io::Result<Self> {
+        listener.set_nonblocking(true)?;
+        let address = ListenAddress::Tcp(listener.local_addr()?);
+        Ok(Self { bound: Bound::Tcp(TcpListener::from_std(listener)?), address })
+    }
+
+    fn of_unix(listener: std::os::unix::net::UnixListener) -> io::Result<Self> {
+        listener.set_nonblocking(true)?;
+        let address = listener.local_addr()?;
+        let path = address.as_pathname().ok_or(io::ErrorKind::Unsupported)?.to_owned();
+        // Its file is whose socket it is: no inode of ours.
+        let socket = UnixSocket { listener: UnixListener::from_std(listener)?, path: path.clone(), inode: None };
+        Ok(Self { bound: Bound::Unix(socket), address: ListenAddress::Unix(path) })
+    }
+
     /// The address that was bound: with the port that was free.
     pub fn address(&self) -> &ListenAddress {
         &self.address
@@ -70,6 +87,39 @@ impl Socket {
             }
             Bound::Unix(socket) => socket.listener.accept().await.map(|(stream, _)| Accepted::Unix(stream)),
         }
+    }
+}
+
+/// Sockets that a service manager bound before the process began: sd_listen_fds(3), systemd's socket activation.
+#[derive(Debug, Default)]
+pub struct Inherited(Mutex<Vec<Socket>>);
+
+impl Inherited {
+    /// What the environment hands over to this process; nothing is the usual case.
+    pub fn from_environment() -> io::Result<Self> {
+        let mut handed = ListenFd::from_env();
+        let sockets = (0..handed.len()).map(|index| match handed.take_tcp_listener(index) {
+            Ok(listener) => listener.map(Socket::of_tcp).transpose(),
+            // It says what it is by what it is not.
+            Err(_) => handed.take_unix_listener(index)?.map(Socket::of_unix).transpose(),
+        });
+        let sockets = sockets.filter_map(Result::transpose).collect::<io::Result<_>>()?;
+        Ok(Self(Mutex::new(sockets)))
+    }
+
+    /// Listens there: on the socket that was handed over for it, else on a new one.
+    pub fn bind(&self, address: &ListenAddress) -> io::Result<Socket> {
+        let mut sockets = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        match sockets.iter().position(|socket| socket.address == *address) {
+            Some(found) => Ok(sockets.swap_remove(found)),
+            None => Socket::bind(address),
+        }
+    }
+
+    /// Those that nobody has asked for.
+    pub fn left(&self) -> Vec<ListenAddress> {
+        let sockets = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        sockets.iter().map(|socket| socket.address.clone()).collect()
     }
 }
 
@@ -92,7 +142,7 @@ fn bind_unix(path: &Path) -> io::Result<UnixSocket> {
     }
     let listener = UnixListener::bind(path)?;
     let inode = std::fs::symlink_metadata(path)?.ino();
-    Ok(UnixSocket { listener, path: path.to_owned(), inode })
+    Ok(UnixSocket { listener, path: path.to_owned(), inode: Some(inode) })
 }
 
 #[derive(Debug)]
@@ -105,13 +155,14 @@ enum Bound {
 struct UnixSocket {
     listener: UnixListener,
     path: PathBuf,
-    inode: u64,
+    /// Of the file that we made.
+    inode: Option<u64>,
 }
 
 impl Drop for UnixSocket {
     fn drop(&mut self) {
         // Only our own file: another process may have put its socket there since.
-        if std::fs::symlink_metadata(&self.path).is_ok_and(|found| found.ino() == self.inode) {
+        if std::fs::symlink_metadata(&self.path).is_ok_and(|found| Some(found.ino()) == self.inode) {
             let _ = std::fs::remove_file(&self.path);
         }
     }

@@ -14,6 +14,7 @@ mod faults;
 mod harness;
 mod interop;
 mod journey;
+mod observability;
 mod operations;
 mod refusals;
 mod replay;

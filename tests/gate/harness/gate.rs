@@ -203,9 +203,14 @@ impl Gate {
         parsed.filter(|line| line.get("request_id").is_some() && line.get("status").is_some()).collect()
     }
 
+    /// Where operators come in.
+    pub fn admin_address(&self) -> SocketAddr {
+        self.admin.expect("an admin listener")
+    }
+
     /// Asks the admin listener.
     pub async fn admin(&self, path: &str) -> Answer {
-        let address = self.admin.expect("an admin listener");
+        let address = self.admin_address();
         let request = http::Request::get(path).header("host", address.to_string());
         exchange(address, request.body(Vec::new()).unwrap()).await
     }
