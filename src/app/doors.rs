@@ -12,7 +12,7 @@ use hyper::body::Incoming;
 use tokio::task::JoinSet;
 
 use crate::admin::{Admin, EndpointStatus, Readiness, RouteStatus, Status};
-use crate::forward_auth::ForwardAuth;
+use crate::forward_auth::{ExtAuthz, ForwardAuth};
 use crate::policy::{Auth, Mode, PathMatch, Route, RouteMatch};
 use crate::proxy::upstream::{self, Upstream};
 use crate::proxy::{self, Proxy};
@@ -52,6 +52,7 @@ impl Kind {
         match self {
             Self::Client(Door::Proxy) => "proxy",
             Self::Client(Door::ForwardAuth(_)) => "forward_auth",
+            Self::Client(Door::ExtAuthz(_)) => "ext_authz",
             Self::Admin => "admin",
         }
     }
@@ -189,6 +190,11 @@ fn service(purpose: &Purpose, shared: &Arc<Shared>) -> Result<Service<Answerer>,
         Kind::Client(Door::ForwardAuth(spend)) => {
             Answerer::ForwardAuth(ForwardAuth::new(Arc::clone(&shared.forward_auth), shared.clock.clone(), spend))
         }
+        Kind::Client(Door::ExtAuthz(spend)) => {
+            let door = ForwardAuth::new(Arc::clone(&shared.forward_auth), shared.clock.clone(), spend);
+            let shared = Arc::clone(shared);
+            Answerer::ExtAuthz(ExtAuthz::new(door, Arc::new(move || readiness(&shared) == Readiness::Ready)))
+        }
         Kind::Admin => {
             let shared = Arc::clone(shared);
             let metrics = Arc::clone(&shared.metrics);
@@ -211,6 +217,7 @@ fn watch(service: &Service<Answerer>) -> JoinSet<()> {
 enum Answerer {
     Proxy(Proxy),
     ForwardAuth(ForwardAuth),
+    ExtAuthz(ExtAuthz),
     Admin(Admin),
 }
 
@@ -219,6 +226,7 @@ impl std::fmt::Debug for Answerer {
         f.write_str(match self {
             Self::Proxy(_) => "Proxy",
             Self::ForwardAuth(_) => "ForwardAuth",
+            Self::ExtAuthz(_) => "ExtAuthz",
             Self::Admin(_) => "Admin",
         })
     }
@@ -231,6 +239,7 @@ impl Handler for Answerer {
         match self {
             Self::Proxy(proxy) => proxy.handle(request, peer).await,
             Self::ForwardAuth(door) => whole(door.handle(&request.into_parts().0, peer).await),
+            Self::ExtAuthz(door) => door.handle(request, peer).await.map(|body| body.map_err(Into::into).boxed_unsync()),
             Self::Admin(admin) => whole(admin.handle(&request)),
         }
     }
@@ -240,22 +249,25 @@ fn whole(response: Response<Bytes>) -> Response<proxy::Body> {
     response.map(|body| Full::new(body).map_err(|never| match never {}).boxed_unsync())
 }
 
-fn status(shared: &Shared) -> Status {
-    let live = shared.proxy.load();
-    let readiness = if shared.draining.load(Ordering::Relaxed) {
+fn readiness(shared: &Shared) -> Readiness {
+    if shared.draining.load(Ordering::Relaxed) {
         Readiness::Draining
-    } else if live.gate.issuers.ready() {
+    } else if shared.proxy.load().gate.issuers.ready() {
         Readiness::Ready
     } else {
         Readiness::NoKeys
-    };
+    }
+}
+
+fn status(shared: &Shared) -> Status {
+    let live = shared.proxy.load();
     let mut upstreams: Vec<_> =
         live.upstreams.iter().map(|(name, upstream)| (Arc::clone(name), endpoints(upstream))).collect();
     upstreams.sort_by(|(one, _), (other, _)| one.cmp(other));
     Status {
         now: shared.clock.now(),
         started: shared.started,
-        readiness,
+        readiness: readiness(shared),
         routes: live.gate.routes.iter().map(|route| route_status(route)).collect(),
         upstreams,
         issuers: live.gate.issuers.status(),

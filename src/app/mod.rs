@@ -60,7 +60,7 @@ pub enum StartError {
 /// One address that a gate listens on.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Listening {
-    /// `proxy`, `forward_auth` or `admin`.
+    /// `proxy`, `forward_auth`, `ext_authz` or `admin`.
     pub door: &'static str,
     /// As bound: with the port that was free.
     pub address: ListenAddress,

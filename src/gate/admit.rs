@@ -63,6 +63,11 @@ pub(super) enum Caller {
 }
 
 impl Admission {
+    /// Of nobody in particular, and of nothing that was judged.
+    pub(super) const fn of_anyone() -> Self {
+        Self { caller: Caller::Anyone, reported: None, nonce: None }
+    }
+
     /// In report mode: why it would have been refused.
     pub fn reported(&self) -> Option<Refusal> {
         self.reported
@@ -116,7 +121,7 @@ impl Gate {
 
     async fn decide(&self, route: &Route, facts: &Facts<'_>, now: Timestamp) -> Result<Admission, Refusal> {
         match route.auth {
-            Auth::Public => Ok(Admission { caller: Caller::Anyone, reported: None, nonce: None }),
+            Auth::Public => Ok(Admission::of_anyone()),
             Auth::TokenEndpoint => self.admit_key(facts, now).await,
             Auth::Dpop | Auth::DpopOrBearer => match Credentials::of(facts.headers, facts.target.query())? {
                 Credentials::Dpop(token) => self.admit_bound(&route.require, facts, token, now).await,

@@ -1,7 +1,6 @@
 //! The reverse proxy: a door that forwards.
 
 mod body;
-mod cors;
 mod handle;
 mod headers;
 #[cfg(test)]

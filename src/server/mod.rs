@@ -76,6 +76,8 @@ pub enum Door {
     Proxy,
     /// Forward authentication over HTTP.
     ForwardAuth(Spend),
+    /// The same over gRPC, as Envoy asks.
+    ExtAuthz(Spend),
 }
 
 /// Bounds on connections.

@@ -13,6 +13,7 @@ mod harness;
 mod interop;
 mod journey;
 mod operations;
+mod proxies;
 mod refusals;
 mod replay;
 mod smuggling;

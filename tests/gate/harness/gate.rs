@@ -149,6 +149,11 @@ impl Gate {
         self.door("forward_auth").expect("a forward_auth listener").parse().unwrap()
     }
 
+    /// Where Envoy asks.
+    pub fn ext_authz(&self) -> SocketAddr {
+        self.door("ext_authz").expect("an ext_authz listener").parse().unwrap()
+    }
+
     fn door(&self, door: &str) -> Option<String> {
         self.listening.iter().find(|(name, _)| name == door).map(|(_, address)| address.clone())
     }

@@ -8,6 +8,7 @@ mod client;
 mod gate;
 mod issuer;
 mod keys;
+mod proxy;
 mod raw;
 mod tls;
 mod upstream;
@@ -17,6 +18,7 @@ pub use client::{Answer, Call, Client, Prepared, exchange, exchange_on, http1, h
 pub use gate::{Gate, Gates, run};
 pub use issuer::Issuer;
 pub use keys::{Jws, Key, now, random};
+pub use proxy::{Kind, OtherProxy};
 pub use raw::Raw;
 pub use tls::Authority;
 pub use upstream::{Channel, DOWNLOAD_BYTES, Upstream};
