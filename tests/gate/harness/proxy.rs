@@ -19,18 +19,18 @@ pub enum Kind {
 }
 
 impl Kind {
-    /// Its file in `config/forward-auth/`.
-    const fn file(self) -> &'static str {
+    /// Its files in `config/forward-auth/`; the first one names the others.
+    const fn files(self) -> &'static [&'static str] {
         match self {
-            Self::Nginx => "nginx.conf",
-            Self::Traefik => "traefik.yaml",
-            Self::Caddy => "Caddyfile",
-            Self::Envoy => "envoy.yaml",
+            Self::Nginx => &["nginx.conf"],
+            Self::Traefik => &["traefik.yaml", "traefik-routes.yaml"],
+            Self::Caddy => &["Caddyfile"],
+            Self::Envoy => &["envoy.yaml"],
         }
     }
 
     /// In the foreground, as one process, with nothing written beside `folder`.
-    fn command(self, folder: &Path, address: SocketAddr) -> Command {
+    fn command(self, folder: &Path) -> Command {
         let installed = root().join("tests/proxies/installed");
         let program = match self {
             Self::Nginx => ["/usr/sbin/nginx", "/usr/local/sbin/nginx"].map(PathBuf::from).into_iter().find(|p| p.exists()),
@@ -40,25 +40,20 @@ impl Kind {
         };
         let program = program.filter(|program| program.exists());
         let mut command = Command::new(program.expect("the proxies are not installed; `bash tests/run` does it"));
-        let file = folder.join(self.file()).display().to_string();
+        let file = folder.join(self.files()[0]).display().to_string();
         let arguments: Vec<String> = match self {
             Self::Nginx => {
                 let foreground = format!("daemon off; master_process off; pid {}/pid;", folder.display());
                 vec!["-c".into(), file, "-e".into(), "stderr".into(), "-g".into(), foreground]
             }
-            Self::Traefik => vec![
-                format!("--entrypoints.web.address={address}"),
-                format!("--providers.file.filename={file}"),
-                "--global.checknewversion=false".into(),
-                "--log.level=ERROR".into(),
-            ],
+            Self::Traefik => vec![format!("--configfile={file}")],
             Self::Caddy => vec!["run".into(), "--config".into(), file, "--adapter".into(), "caddyfile".into()],
             Self::Envoy => {
                 let quiet = ["--disable-hot-restart", "--concurrency", "1", "--log-level", "error"];
                 ["-c", &file].into_iter().chain(quiet).map(str::to_owned).collect()
             }
         };
-        command.args(arguments).env("HOME", folder).env("XDG_DATA_HOME", folder).env("XDG_CONFIG_HOME", folder);
+        command.args(arguments).current_dir(folder).env("HOME", folder).env("XDG_DATA_HOME", folder).env("XDG_CONFIG_HOME", folder);
         command
     }
 }
@@ -76,15 +71,18 @@ impl OtherProxy {
         let folder = TempDir::new().unwrap();
         let address = free_address();
         let asked = if kind == Kind::Envoy { gate.ext_authz() } else { gate.forward_auth() };
-        let text = fs::read_to_string(root().join("config/forward-auth").join(kind.file())).unwrap();
-        let text = with_ports(&text, &[(8080, address), (9100, asked), (9101, asked), (9000, upstream.address())]);
+        let ports = [(8080, address), (9100, asked), (9101, asked), (9000, upstream.address())];
         // Debian's nginx would write below /var/lib, which not everybody may.
         let scratch = format!("http {{\naccess_log off; client_body_temp_path {0}/b; proxy_temp_path {0}/p; \
                                fastcgi_temp_path {0}/f; uwsgi_temp_path {0}/u; scgi_temp_path {0}/s;", folder.path().display());
-        let text = if kind == Kind::Nginx { text.replacen("http {", &scratch, 1) } else { text };
-        fs::write(folder.path().join(kind.file()), text).unwrap();
-        let mut command = kind.command(folder.path(), address);
-        let child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::inherit()).spawn().unwrap();
+        for file in kind.files() {
+            let text = fs::read_to_string(root().join("config/forward-auth").join(file)).unwrap();
+            let text = with_ports(&text, &ports);
+            let text = if kind == Kind::Nginx { text.replacen("http {", &scratch, 1) } else { text };
+            fs::write(folder.path().join(file), text).unwrap();
+        }
+        let mut command = kind.command(folder.path());
+        let child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
         let proxy = Self { child, address, _folder: folder };
         until("the proxy to ask the gate", || async {
             tokio::net::TcpStream::connect(address).await.ok()?;
