@@ -166,6 +166,52 @@ async fn a_public_client_library_succeeds(scene: &Scene) {
     assert_eq!(scene.identity().last().unwrap(), &("x-auth-subject".to_owned(), "alice".to_owned()));
 }
 
+/// Past half of a nonce's lifetime an allowed response brings the next. Traefik can add nothing to a response that the
+/// gate has let through: its clients are challenged again.
+async fn the_next_nonce_arrives(kind: Kind, scene: &Scene) {
+    let first = scene.client.nonce();
+    until("the next nonce", || async {
+        let answer = scene.client.get("/orders/nonce").send().await;
+        assert!(answer.header("dpop-nonce") != Some("the-upstreams-own"), "{answer:?}");
+        if answer.status == 401 {
+            return (kind == Kind::Traefik && scene.client.nonce() != first).then_some(());
+        }
+        answer.header("dpop-nonce")?;
+        assert_eq!(answer.header("cache-control"), Some("no-store"), "{answer:?}");
+        Some(())
+    })
+    .await;
+}
+
+async fn credentials_go_on_as_configured(kind: Kind) {
+    for setting in [json!(true), json!("bearer")] {
+        let scene = Scene::with(kind, |settings| {
+            settings["identity"]["forward_token"] = setting.clone();
+            settings["routes"][1]["mode"] = json!("report");
+            settings["routes"][1]["auth"] = json!("dpop");
+            settings["dpop"]["nonce"]["lifetime"] = json!("2s");
+        })
+        .await;
+        let client = scene.client.clone().greeted().await;
+        let request = client.get("/orders/1").prepare();
+        assert_eq!(client.send(&request).await.status, 200);
+        let seen = scene.world.upstream.last();
+        let whole = setting == json!(true);
+        let scheme = if whole { "DPoP" } else { "Bearer" };
+        assert_eq!(seen.header("authorization"), Some(&*format!("{scheme} {}", client.token)));
+        assert_eq!(seen.header("dpop"), whole.then(|| request.value_of("dpop")));
+
+        // Report mode: as it came, without identity.
+        let reported = client.get("/status").authorization(&["Digest x"]).header("X-Auth-Subject", "root").send().await;
+        assert_eq!(reported.status, 200, "{reported:?}");
+        assert_eq!((scene.world.upstream.last().header("authorization"), scene.identity()), (Some("Digest x"), vec![]));
+        assert_eq!(scene.world.gate.metric("dpop_gate_requests_total", &[("outcome", "reported")]).await, 1.0);
+        if whole {
+            the_next_nonce_arrives(kind, &scene).await;
+        }
+    }
+}
+
 async fn story(kind: Kind) {
     let issuer_behind_the_gate = |settings: &mut Value| {
         settings["upstreams"]["issuer"] = json!({"urls": [settings["issuers"][0]["issuer"]]});
@@ -199,4 +245,24 @@ async fn caddy_asks_the_gate() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn envoy_asks_the_gate() {
     story(Kind::Envoy).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nginx_forwards_credentials_as_configured() {
+    credentials_go_on_as_configured(Kind::Nginx).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn traefik_forwards_credentials_as_configured() {
+    credentials_go_on_as_configured(Kind::Traefik).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn caddy_forwards_credentials_as_configured() {
+    credentials_go_on_as_configured(Kind::Caddy).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn envoy_forwards_credentials_as_configured() {
+    credentials_go_on_as_configured(Kind::Envoy).await;
 }
