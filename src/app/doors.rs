@@ -16,7 +16,9 @@ use crate::forward_auth::{ExtAuthz, ForwardAuth};
 use crate::policy::{Auth, Mode, PathMatch, Route, RouteMatch};
 use crate::proxy::upstream::{self, Upstream};
 use crate::proxy::{self, Proxy};
-use crate::server::{Bounds, Door, Handler, Limits, ListenAddress, Listener, ListenerOptions, Service, Socket};
+use crate::server::{
+    Bounds, Door, Handler, Limits, ListenAddress, Listener, ListenerOptions, Service, Sharing, Socket,
+};
 use crate::target::Peer;
 use crate::tls::{Rotating, ServerTls};
 
@@ -105,16 +107,15 @@ impl Doors {
         &self,
         shared: &Arc<Shared>,
         listeners: &[ListenerOptions],
-        admin: Option<SocketAddr>,
+        admin_address: Option<SocketAddr>,
     ) -> Result<Prepared, StartError> {
-        let client = |options: &ListenerOptions| Purpose {
-            address: options.address.clone(),
-            kind: Kind::Client(options.door),
-            tls: options.tls.clone(),
+        let client = |options: &ListenerOptions| {
+            let (address, tls) = (options.address.clone(), options.tls.clone());
+            (options.sharing, Purpose { address, kind: Kind::Client(options.door), tls })
         };
-        let admin = admin.map(|at| Purpose { address: ListenAddress::Tcp(at), kind: Kind::Admin, tls: None });
+        let admin = |at| (Sharing::Alone, Purpose { address: ListenAddress::Tcp(at), kind: Kind::Admin, tls: None });
         let mut taken = vec![false; self.open.len()];
-        let doors = listeners.iter().map(client).chain(admin).map(|purpose| {
+        let doors = listeners.iter().map(client).chain(admin_address.map(admin)).map(|(sharing, purpose)| {
             // Addresses may repeat where the port is 0: each stands for one open listener.
             let mut free = self.open.iter().zip(&mut taken);
             let open = free.find(|(open, taken)| !**taken && open.purpose.address == purpose.address);
@@ -131,7 +132,7 @@ impl Doors {
                     }
                 }
                 None => {
-                    let socket = Socket::bind(&purpose.address)
+                    let socket = Socket::bind(&purpose.address, sharing)
                         .map_err(|source| StartError::Bind { address: purpose.address.clone(), source })?;
                     Change::Open(socket, service(&purpose, shared)?)
                 }
@@ -168,6 +169,13 @@ impl Doors {
         }
         for door in old {
             tokio::spawn(door.listener.drain(drain_timeout));
+        }
+    }
+
+    /// Asks clients to come elsewhere, and goes on serving them.
+    pub(super) fn leave(&self) {
+        for door in self.open.iter().filter(|door| matches!(door.purpose.kind, Kind::Client(_))) {
+            door.listener.leave();
         }
     }
 
@@ -239,7 +247,9 @@ impl Handler for Answerer {
         match self {
             Self::Proxy(proxy) => proxy.handle(request, peer).await,
             Self::ForwardAuth(door) => whole(door.handle(&request.into_parts().0, peer).await),
-            Self::ExtAuthz(door) => door.handle(request, peer).await.map(|body| body.map_err(Into::into).boxed_unsync()),
+            Self::ExtAuthz(door) => {
+                door.handle(request, peer).await.map(|body| body.map_err(Into::into).boxed_unsync())
+            }
             Self::Admin(admin) => whole(admin.handle(&request)),
         }
     }

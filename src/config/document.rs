@@ -87,7 +87,11 @@ pub(super) fn parse(text: &str) -> (Option<Node>, Vec<Fault>) {
             Err(error) => {
                 let marker = error.marker();
                 let place = Place { line: marker.line(), column: marker.col() + 1 };
-                Err(Fault { place, key: builder.path(), message: format!("not YAML: {}; expected YAML 1.2", error.info()) })
+                Err(Fault {
+                    place,
+                    key: builder.path(),
+                    message: format!("not YAML: {}; expected YAML 1.2", error.info()),
+                })
             }
         };
         if let Err(mut fault) = outcome {

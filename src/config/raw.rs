@@ -71,6 +71,9 @@ pub(super) struct Listen {
     /// Whether a proof's `jti` is spent.
     #[serde(default)]
     pub(super) jti: Jti,
+    /// Whether another process may listen there too (`SO_REUSEPORT`): a new gate takes over before the old one goes.
+    #[serde(default)]
+    pub(super) reuse_port: bool,
     /// TLS towards clients; ALPN h2 and http/1.1. Files are watched, rotation drops nothing.
     pub(super) tls: Option<ListenTls>,
 }
@@ -503,6 +506,8 @@ pub(super) struct Limits {
     pub(super) header_timeout: Span,
     /// How long a connection may be idle between requests.
     pub(super) idle_timeout: Span,
+    /// How long connections are still accepted at shutdown, while `/readyz` says 503 already.
+    pub(super) shutdown_grace: Span,
     /// How long requests in flight may take to end at shutdown.
     pub(super) drain_timeout: Span,
     /// Open connections; further ones wait until one is free.

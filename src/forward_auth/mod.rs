@@ -13,8 +13,8 @@ mod subrequest;
 use std::sync::Arc;
 use std::time::Instant;
 
-use http::{HeaderMap, HeaderValue, StatusCode};
 use arc_swap::ArcSwap;
+use http::{HeaderMap, HeaderValue, StatusCode};
 
 use crate::clock::{Clock, Timestamp};
 use crate::gate::{DPOP, Facts, Gate, Refusal, Reply, Spend, allowed_origin, write_cors};

@@ -23,13 +23,7 @@ pub(super) struct Permit {
 
 impl Permit {
     /// The same changes that the proxy door makes.
-    pub(super) fn of(
-        gate: &Gate,
-        admission: &Admission,
-        route: &Route,
-        headers: &HeaderMap,
-        now: Timestamp,
-    ) -> Self {
+    pub(super) fn of(gate: &Gate, admission: &Admission, route: &Route, headers: &HeaderMap, now: Timestamp) -> Self {
         let mut upstream = HeaderMap::new();
         for name in CREDENTIALS {
             for value in headers.get_all(&name) {

@@ -9,6 +9,7 @@
     reason = "a test that cannot go on should say so and fail; its modules are no library"
 )]
 
+mod changes;
 mod harness;
 mod interop;
 mod journey;

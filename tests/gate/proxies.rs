@@ -23,12 +23,21 @@ impl Scene {
             settings["listen"] = json!([{"address": "127.0.0.1:0"},
                                         {"address": "127.0.0.1:0", "mode": "forward_auth"},
                                         {"address": "127.0.0.1:0", "mode": "ext_authz"}]);
-            push(&mut settings["routes"], json!({"name": "status", "match": {"path": "/status"}, "auth": "public",
-                                                 "upstream": "orders"}));
-            push(&mut settings["routes"], json!({"name": "admin", "match": {"path": "/admin/"}, "upstream": "orders",
-                                                 "require": {"scopes": ["orders.admin"]}}));
-            push(&mut settings["routes"], json!({"name": "app", "match": {"path": "/app/"}, "upstream": "orders",
-                                                 "cors": {"origins": ["https://app.example"]}}));
+            push(
+                &mut settings["routes"],
+                json!({"name": "status", "match": {"path": "/status"}, "auth": "public",
+                                                 "upstream": "orders"}),
+            );
+            push(
+                &mut settings["routes"],
+                json!({"name": "admin", "match": {"path": "/admin/"}, "upstream": "orders",
+                                                 "require": {"scopes": ["orders.admin"]}}),
+            );
+            push(
+                &mut settings["routes"],
+                json!({"name": "app", "match": {"path": "/app/"}, "upstream": "orders",
+                                                 "cors": {"origins": ["https://app.example"]}}),
+            );
             change(settings);
         })
         .await;
@@ -36,7 +45,6 @@ impl Scene {
         let client = world.stranger().naming(&format!("http://{}", proxy.address)).at_address(proxy.address);
         Self { world, proxy, client }
     }
-
 
     /// The names under which some framework could look for an identity header, and what arrived there.
     fn identity(&self) -> Vec<(String, String)> {
@@ -72,8 +80,13 @@ async fn a_good_request_passes_with_identity_and_no_other_does(scene: &Scene) {
     assert_eq!(answer.status, 200, "{answer:?}");
     let issuer = scene.world.issuer.url();
     let jkt = scene.client.key.thumbprint();
-    let expected = [("x-auth-client-id", "shop"), ("x-auth-issuer", &issuer), ("x-auth-jkt", &jkt),
-                    ("x-auth-scope", "orders.read orders.write"), ("x-auth-subject", "alice")];
+    let expected = [
+        ("x-auth-client-id", "shop"),
+        ("x-auth-issuer", &issuer),
+        ("x-auth-jkt", &jkt),
+        ("x-auth-scope", "orders.read orders.write"),
+        ("x-auth-subject", "alice"),
+    ];
     assert_eq!(scene.identity(), expected.map(|(name, value)| (name.to_owned(), value.to_owned())));
     let seen = scene.world.upstream.last();
     assert_eq!((seen.header("authorization"), seen.header("dpop"), seen.uri.as_str()), (None, None, "/orders/1?q=1"));
@@ -112,7 +125,8 @@ async fn refusals_arrive_complete(scene: &Scene) {
 async fn browsers_can_call(scene: &Scene) {
     let preflight = scene.client.call("OPTIONS", "/app/1").authorization(&[]).proofs(&[]);
     let preflight = preflight.header("Origin", "https://app.example").header("Access-Control-Request-Method", "GET");
-    let preflight = preflight.header("X-Auth-Subject", "root").header("Access-Control-Request-Headers", "dpop").send().await;
+    let preflight =
+        preflight.header("X-Auth-Subject", "root").header("Access-Control-Request-Headers", "dpop").send().await;
     assert!([200, 204].contains(&preflight.status), "{preflight:?}");
     let refused = scene.client.get("/app/1").header("Origin", "https://app.example").proofs(&[]).send().await;
     assert_eq!(refused.status, 401);
@@ -215,8 +229,11 @@ async fn credentials_go_on_as_configured(kind: Kind) {
 async fn story(kind: Kind) {
     let issuer_behind_the_gate = |settings: &mut Value| {
         settings["upstreams"]["issuer"] = json!({"urls": [settings["issuers"][0]["issuer"]]});
-        push(&mut settings["routes"], json!({"name": "token", "match": {"path": "/token"}, "upstream": "issuer",
-                                             "auth": "token_endpoint"}));
+        push(
+            &mut settings["routes"],
+            json!({"name": "token", "match": {"path": "/token"}, "upstream": "issuer",
+                                             "auth": "token_endpoint"}),
+        );
     };
     let scene = Scene::with(kind, issuer_behind_the_gate).await;
     a_good_request_passes_with_identity_and_no_other_does(&scene).await;

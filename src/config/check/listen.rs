@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
 use crate::gate::Spend;
-use crate::server::{Door, ListenAddress, ListenerOptions};
+use crate::server::{Door, ListenAddress, ListenerOptions, Sharing};
 use crate::target::{PublicUrl, Trust};
 use crate::tls::{ClientAuth, ServerTls};
 
@@ -92,7 +92,12 @@ impl Checker<'_> {
             if !is_free && listeners.iter().any(|other| other.address == address) {
                 self.error(&key, "another listener has this address; expected each once");
             }
-            listeners.push(ListenerOptions { address, door, tls });
+            let sharing = if listen.reuse_port { Sharing::Shared } else { Sharing::Alone };
+            if sharing == Sharing::Shared && matches!(address, ListenAddress::Unix(_)) {
+                let message = "a Unix socket has one listener; expected an IP:PORT, or no `reuse_port`";
+                self.error(&format!("listen[{index}].reuse_port"), message);
+            }
+            listeners.push(ListenerOptions { address, sharing, door, tls });
         }
         listeners
     }

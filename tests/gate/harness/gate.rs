@@ -29,11 +29,12 @@ pub fn run(arguments: &[&str]) -> Output {
 pub struct Gates {
     folder: TempDir,
     environment: Vec<(String, String)>,
+    arguments: Vec<&'static str>,
 }
 
 impl Gates {
     pub fn new(settings: &Value) -> Self {
-        let gates = Self { folder: TempDir::new().unwrap(), environment: Vec::new() };
+        let gates = Self { folder: TempDir::new().unwrap(), environment: Vec::new(), arguments: vec!["run"] };
         gates.write("nonce.key", "a nonce secret of more than 32 bytes, for tests alone\n");
         gates.configure(settings);
         gates
@@ -42,6 +43,12 @@ impl Gates {
     /// Sets an environment variable of the processes to come.
     pub fn environment(mut self, name: &str, value: &str) -> Self {
         self.environment.push((name.into(), value.into()));
+        self
+    }
+
+    /// Lets the processes to come follow their files.
+    pub fn watching(mut self) -> Self {
+        self.arguments.push("--watch");
         self
     }
 
@@ -76,7 +83,8 @@ impl Gates {
         let config = self.path("gate.yaml");
         let wanted = doors(&config);
         let mut child = Command::new(BINARY)
-            .args(["run", "--config"])
+            .args(&self.arguments)
+            .arg("--config")
             .arg(&config)
             .envs(self.environment.iter().map(|(name, value)| (name, value)))
             .stdin(Stdio::null())

@@ -8,6 +8,7 @@ mod client;
 mod gate;
 mod issuer;
 mod keys;
+mod load;
 mod proxy;
 mod raw;
 mod tls;
@@ -18,6 +19,7 @@ pub use client::{Answer, Call, Client, Prepared, exchange, exchange_on, http1, h
 pub use gate::{Gate, Gates, run};
 pub use issuer::Issuer;
 pub use keys::{Jws, Key, now, random};
+pub use load::{Load, yes};
 pub use proxy::{Kind, OtherProxy};
 pub use raw::Raw;
 pub use tls::Authority;

@@ -33,7 +33,9 @@ impl Kind {
     fn command(self, folder: &Path) -> Command {
         let installed = root().join("tests/proxies/installed");
         let program = match self {
-            Self::Nginx => ["/usr/sbin/nginx", "/usr/local/sbin/nginx"].map(PathBuf::from).into_iter().find(|p| p.exists()),
+            Self::Nginx => {
+                ["/usr/sbin/nginx", "/usr/local/sbin/nginx"].map(PathBuf::from).into_iter().find(|p| p.exists())
+            }
             Self::Traefik => Some(installed.join("bin/traefik")),
             Self::Caddy => Some(installed.join("bin/caddy")),
             Self::Envoy => Some(installed.join("envoy/_bin/envoy")),
@@ -53,7 +55,12 @@ impl Kind {
                 ["-c", &file].into_iter().chain(quiet).map(str::to_owned).collect()
             }
         };
-        command.args(arguments).current_dir(folder).env("HOME", folder).env("XDG_DATA_HOME", folder).env("XDG_CONFIG_HOME", folder);
+        command
+            .args(arguments)
+            .current_dir(folder)
+            .env("HOME", folder)
+            .env("XDG_DATA_HOME", folder)
+            .env("XDG_CONFIG_HOME", folder);
         command
     }
 }
@@ -73,8 +80,11 @@ impl OtherProxy {
         let asked = if kind == Kind::Envoy { gate.ext_authz() } else { gate.forward_auth() };
         let ports = [(8080, address), (9100, asked), (9101, asked), (9000, upstream.address())];
         // Debian's nginx would write below /var/lib, which not everybody may.
-        let scratch = format!("http {{\naccess_log off; client_body_temp_path {0}/b; proxy_temp_path {0}/p; \
-                               fastcgi_temp_path {0}/f; uwsgi_temp_path {0}/u; scgi_temp_path {0}/s;", folder.path().display());
+        let scratch = format!(
+            "http {{\naccess_log off; client_body_temp_path {0}/b; proxy_temp_path {0}/p; \
+                               fastcgi_temp_path {0}/f; uwsgi_temp_path {0}/u; scgi_temp_path {0}/s;",
+            folder.path().display()
+        );
         for file in kind.files() {
             let text = fs::read_to_string(root().join("config/forward-auth").join(file)).unwrap();
             let text = with_ports(&text, &ports);
@@ -108,9 +118,10 @@ fn with_ports(text: &str, ports: &[(u16, SocketAddr)]) -> String {
         let text = text.replace(&format!(":{old}"), &format!(":{marker}"));
         text.replace(&format!("port_value: {old}"), &format!("port_value: {marker}"))
     });
-    ports.iter().enumerate().fold(marked, |text, (index, (_, new))| {
-        text.replace(&format!("<port {index}>"), &new.port().to_string())
-    })
+    ports
+        .iter()
+        .enumerate()
+        .fold(marked, |text, (index, (_, new))| text.replace(&format!("<port {index}>"), &new.port().to_string()))
 }
 
 fn free_address() -> SocketAddr {
