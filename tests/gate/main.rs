@@ -10,7 +10,9 @@
 )]
 
 mod changes;
+mod ext_authz;
 mod harness;
+mod hostile;
 mod interop;
 mod journey;
 mod operations;

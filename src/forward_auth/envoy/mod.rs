@@ -11,6 +11,7 @@ use bytes::Bytes;
 use envoy_types::pb::envoy::service::auth::v3::authorization_server::{Authorization, AuthorizationServer};
 use envoy_types::pb::envoy::service::auth::v3::{CheckRequest, CheckResponse};
 use http::Request;
+use http::header::CONTENT_TYPE;
 use hyper::body::Incoming;
 use tonic::body::Body;
 use tonic::codegen::Service as _;
@@ -69,11 +70,18 @@ impl ExtAuthz {
         let live = self.door.live.load_full();
         let head = (request.method(), request.uri(), request.headers());
         let record = Record::begin(head, peer, &live.trust, &live.unrouted);
-        match self.door.judge(&live, Err(Refusal::UntrustedPeer), record).await {
-            Verdict::Refuse(reply) | Verdict::Answer(reply, _) => whole(reply),
-            Verdict::Permit(_) => Status::permission_denied("").into_http(),
+        let verdict = self.door.judge(&live, Err(Refusal::UntrustedPeer), record).await;
+        match verdict {
+            Verdict::Refuse(reply) | Verdict::Answer(reply, _) if !is_grpc(request) => whole(reply),
+            Verdict::Refuse(_) | Verdict::Answer(..) | Verdict::Permit(_) => {
+                Status::permission_denied(Refusal::UntrustedPeer.to_string()).into_http()
+            }
         }
     }
+}
+
+fn is_grpc(request: &Request<Incoming>) -> bool {
+    request.headers().get(CONTENT_TYPE).is_some_and(|kind| kind.as_bytes().starts_with(b"application/grpc"))
 }
 
 fn whole(reply: Reply) -> http::Response<Body> {
