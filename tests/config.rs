@@ -11,7 +11,10 @@ use dpop_gate::issuer::Source;
 use dpop_gate::jose::{Algorithm, PrivateKey};
 use serde_json::Value;
 
-const EXAMPLES: [&str; 5] = ["minimal.yaml", "gateway.yaml", "sidecar.yaml", "okta.yaml", "reference.yaml"];
+const EXAMPLES: [&str; 6] =
+    ["minimal.yaml", "gateway.yaml", "sidecar.yaml", "okta.yaml", "reference.yaml", "forward-auth/gate.yaml"];
+/// Other programs' files, which tests/gate/proxies.rs runs.
+const OTHERS: [&str; 5] = ["nginx.conf", "envoy.yaml", "traefik.yaml", "traefik-routes.yaml", "Caddyfile"];
 
 fn examples() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("config")
@@ -71,7 +74,11 @@ impl Files {
 #[test]
 fn every_example_loads() {
     let files = Files::new();
-    let mut found: Vec<_> = fs::read_dir(examples()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    let names =
+        |folder: PathBuf| fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    let below = names(examples().join("forward-auth")).filter(|name| !OTHERS.contains(&name.as_str()));
+    let below: Vec<String> = below.map(|name| format!("forward-auth/{name}")).collect();
+    let mut found: Vec<String> = names(examples()).filter(|name| name != "forward-auth").chain(below).collect();
     let mut known = EXAMPLES.to_vec();
     found.sort();
     known.sort_unstable();

@@ -70,6 +70,8 @@ struct OpenDoor {
 
 struct PreparedDoor {
     purpose: Purpose,
+    /// Which of the open listeners it is.
+    open: Option<usize>,
     change: Change,
 }
 
@@ -116,12 +118,12 @@ impl Doors {
         let admin = |at| (Sharing::Alone, Purpose { address: ListenAddress::Tcp(at), kind: Kind::Admin, tls: None });
         let mut taken = vec![false; self.open.len()];
         let doors = listeners.iter().map(client).chain(admin_address.map(admin)).map(|(sharing, purpose)| {
-            // Addresses may repeat where the port is 0: each stands for one open listener.
-            let mut free = self.open.iter().zip(&mut taken);
-            let open = free.find(|(open, taken)| !**taken && open.purpose.address == purpose.address);
-            let change = match open {
-                Some((open, taken)) => {
-                    *taken = true;
+            let found = self.free(&taken, &purpose);
+            let change = match found {
+                Some((at, open)) => {
+                    if let Some(taken) = taken.get_mut(at) {
+                        *taken = true;
+                    }
                     if open.purpose == purpose {
                         if let Some(tls) = &open.listener.service().tls {
                             tls.refresh();
@@ -137,17 +139,25 @@ impl Doors {
                     Change::Open(socket, service(&purpose, shared)?)
                 }
             };
-            Ok(PreparedDoor { purpose, change })
+            Ok(PreparedDoor { purpose, open: found.map(|(at, _)| at), change })
         });
         doors.collect::<Result<_, _>>().map(Prepared)
     }
 
-    /// Makes it so: in the order in which [`Doors::prepare`] found them. What is wanted no more is drained.
+    /// An open listener for that purpose that is not taken yet. Addresses may repeat where the port is 0: each stands for
+    /// one, and the one that answers so already comes first.
+    fn free(&self, taken: &[bool], purpose: &Purpose) -> Option<(usize, &OpenDoor)> {
+        let mut free = self.open.iter().enumerate().filter(|(at, _)| taken.get(*at) == Some(&false));
+        let same = free.clone().find(|(_, open)| open.purpose == *purpose);
+        same.or_else(|| free.find(|(_, open)| open.purpose.address == purpose.address))
+    }
+
+    /// Makes it so. What is wanted no more is drained.
     pub(super) fn commit(&mut self, prepared: Prepared, drain_timeout: Duration) {
-        let mut old = std::mem::take(&mut self.open);
-        for PreparedDoor { purpose, change } in prepared.0 {
-            let found = old.iter().position(|open| open.purpose.address == purpose.address);
-            match (change, found) {
+        let mut old: Vec<_> = std::mem::take(&mut self.open).into_iter().map(Some).collect();
+        for PreparedDoor { purpose, open, change } in prepared.0 {
+            let open = open.and_then(|at| old.get_mut(at)).and_then(Option::take);
+            match (change, open) {
                 (Change::Open(socket, service), _) => {
                     let bounds = match purpose.kind {
                         Kind::Client(_) => &self.bounds,
@@ -157,9 +167,8 @@ impl Doors {
                     let listener = Listener::start(socket, service, Arc::clone(bounds));
                     self.open.push(OpenDoor { purpose, listener, _watch: watch });
                 }
-                (Change::Keep, Some(found)) => self.open.push(old.remove(found)),
-                (Change::Replace(service), Some(found)) => {
-                    let listener = old.remove(found).listener;
+                (Change::Keep, Some(open)) => self.open.push(open),
+                (Change::Replace(service), Some(OpenDoor { listener, .. })) => {
                     let watch = watch(&service);
                     listener.replace(service, drain_timeout);
                     self.open.push(OpenDoor { purpose, listener, _watch: watch });
@@ -167,7 +176,7 @@ impl Doors {
                 (Change::Keep | Change::Replace(_), None) => {}
             }
         }
-        for door in old {
+        for door in old.into_iter().flatten() {
             tokio::spawn(door.listener.drain(drain_timeout));
         }
     }

@@ -28,8 +28,8 @@ pub(super) struct File {
     /// How clients address the gate; `htu` is compared with this. May be a list: the one with the request's authority
     /// counts. Absent: scheme and authority of the request itself.
     pub(super) public_url: Option<OneOrMany>,
-    /// Only these peers' `Forwarded` and `X-Forwarded-*` are believed; forward_auth listeners answer nobody else.
-    /// Addresses or CIDR ranges. Absent: loopback for forward_auth, nobody for proxy.
+    /// Only these peers' `Forwarded` and `X-Forwarded-*` are believed; forward_auth and ext_authz listeners answer
+    /// nobody else. Addresses or CIDR ranges. Absent: loopback for those two, nobody for proxy.
     pub(super) trusted_proxies: Option<Vec<String>>,
     /// Who vouches for access tokens.
     #[serde(default)]

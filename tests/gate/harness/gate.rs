@@ -166,6 +166,12 @@ impl Gate {
         self.listening.iter().find(|(name, _)| name == door).map(|(_, address)| address.clone())
     }
 
+    /// Where a door was opened, by the log: also one that a reload brought.
+    pub fn logged_address(&self, door: &str) -> Option<SocketAddr> {
+        let heard = self.heard();
+        heard.iter().find(|(name, _)| name == door).map(|(_, address)| address.parse().unwrap())
+    }
+
     fn heard(&self) -> Vec<(String, String)> {
         self.log_of("listening")
             .iter()
