@@ -139,7 +139,7 @@ async fn browsers_can_call(scene: &Scene) {
 
 /// A piece of the upload arrives before the next is sent: nobody on the way waits for the whole.
 async fn an_upload_streams(scene: &Scene) {
-    const PIECE: u64 = 64 * 1024;
+    const PIECE: usize = 64 * 1024;
     let stream = tokio::net::TcpStream::connect(scene.proxy.address).await.unwrap();
     let mut sender = http1(stream).await;
     let (upload, body) = Channel::new();
@@ -147,10 +147,10 @@ async fn an_upload_streams(scene: &Scene) {
     let answering = tokio::spawn(sender.send_request(request));
     let before = scene.world.upstream.count();
     for number in 0..3 {
-        let piece = Bytes::from(vec![b'u'; PIECE as usize]);
+        let piece = Bytes::from(vec![b'u'; PIECE]);
         upload.send(http_body::Frame::data(piece)).await.unwrap();
         until("some of the piece at the upstream", || async {
-            let arrived = scene.world.upstream.seen().get(before).is_some_and(|seen| seen.body_bytes > number * PIECE);
+            let arrived = scene.world.upstream.seen().get(before).is_some_and(|seen| seen.body_bytes > (number * PIECE) as u64);
             arrived.then_some(())
         })
         .await;
