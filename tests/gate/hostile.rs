@@ -176,3 +176,31 @@ async fn http2_attacks_end_in_bounded_memory_at_every_door() {
     }
     assert!(world.upstream.seen().iter().all(|seen| seen.header("x-auth-subject") == Some("alice")), "nothing passed");
 }
+
+/// Who asks and reads nothing is cut off, over HTTP/2 by its own windows, over HTTP/1.1 by full sockets.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_reads_nothing_is_cut_off_at_every_door() {
+    let world = World::with(|settings| {
+        settings["limits"] = json!({"idle_timeout": "300ms", "header_timeout": "300ms"});
+        settings["listen"] = json!([{"address": "127.0.0.1:0"},
+                                    {"address": "127.0.0.1:0", "mode": "forward_auth"},
+                                    {"address": "127.0.0.1:0", "mode": "ext_authz"}]);
+    })
+    .await;
+    let no_window = frame(SETTINGS, 0, 0, &[0, 4, 0, 0, 0, 0]);
+    let ask = |round: u32| frame(HEADERS, END_STREAM | END_HEADERS, round * 2 + 1, &request());
+    let http2: Vec<u8> = [PREFACE, &no_window].concat().into_iter().chain((0..100).flat_map(ask)).collect();
+    let http1 = b"GET /orders/1 HTTP/1.1\r\nhost: x\r\n\r\n".repeat(64);
+    for address in [world.gate.address(), world.gate.forward_auth(), world.gate.ext_authz()] {
+        let before = world.gate.peak_memory();
+        let mut stream = soon("a connection", TcpStream::connect(address)).await.unwrap();
+        stream.write_all(&http2).await.unwrap();
+        let mut answer = Vec::new();
+        // Reading frames opens no window: only WINDOW_UPDATE would.
+        let _ = soon("the end of it", stream.read_to_end(&mut answer)).await;
+
+        let mut stream = soon("a connection", TcpStream::connect(address)).await.unwrap();
+        soon("the end of it", async { while stream.write_all(&http1).await.is_ok() {} }).await;
+        assert!(world.gate.peak_memory() - before < MEMORY);
+    }
+}

@@ -150,7 +150,8 @@ async fn an_upload_streams(scene: &Scene) {
         let piece = Bytes::from(vec![b'u'; PIECE]);
         upload.send(http_body::Frame::data(piece)).await.unwrap();
         until("some of the piece at the upstream", || async {
-            let arrived = scene.world.upstream.seen().get(before).is_some_and(|seen| seen.body_bytes > (number * PIECE) as u64);
+            let arrived =
+                scene.world.upstream.seen().get(before).is_some_and(|seen| seen.body_bytes > (number * PIECE) as u64);
             arrived.then_some(())
         })
         .await;
