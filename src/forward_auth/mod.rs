@@ -1,7 +1,7 @@
 //! Forward authentication for other proxies: the original request out of what they say of it, then the same gate.
 //!
-//! [`ForwardAuth`] is asked over HTTP (nginx, Traefik, Caddy), [`ExtAuthz`] over gRPC (Envoy). Both only read and render;
-//! what is decided, and what an upstream may be told, stands here once.
+//! [`ForwardAuth`] is asked over HTTP (nginx, Traefik, Caddy), [`ExtAuthz`] over gRPC (Envoy). Both only read and
+//! render; what is decided, and what an upstream may be told, stands here once.
 //!
 //! Only trusted peers are answered: whoever may say what the original request was could otherwise make any proof fit.
 

@@ -162,14 +162,7 @@ async fn listeners_come_and_go_and_what_is_in_flight_ends() {
     let asked = until("the new listener", || async { world.gate.logged_address("forward_auth") }).await;
     assert_eq!(client.at_address(asked).get("/orders/1").send().await.status, 200, "the new one decides");
 
-    let held = tokio::spawn({
-        let client = client.clone();
-        async move { client.get("/orders/held").send().await }
-    });
-    until("the request at the upstream", || async {
-        world.upstream.seen().iter().any(|seen| seen.uri == "/orders/held").then_some(())
-    })
-    .await;
+    let held = world.held(&client).await;
     changed["listen"].as_array_mut().unwrap().remove(0);
     world.gates.configure(&changed);
     world.gate.signal("HUP");

@@ -1,18 +1,21 @@
 //! Envoy's questions, asked without Envoy: what its file cannot bring about.
 
+use base64::Engine as _;
+use base64::engine::general_purpose::{STANDARD as BASE64, URL_SAFE_NO_PAD as BASE64URL};
 use envoy_types::pb::envoy::config::core::v3::{HeaderMap, HeaderValue, HeaderValueOption};
 use envoy_types::pb::envoy::service::auth::v3::attribute_context::{HttpRequest, Peer, Request};
 use envoy_types::pb::envoy::service::auth::v3::authorization_client::AuthorizationClient;
 use envoy_types::pb::envoy::service::auth::v3::check_response::HttpResponse;
 use envoy_types::pb::envoy::service::auth::v3::{AttributeContext, CheckRequest, DeniedHttpResponse, OkHttpResponse};
 use serde_json::{Value, json};
+use sha2::{Digest as _, Sha256};
 use tonic::Code;
 use tonic::transport::{Channel, Endpoint};
 use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_check_response::ServingStatus;
 use tonic_health::pb::health_client::HealthClient;
 
-use super::harness::{Client, Prepared, World, soon};
+use super::harness::{Authority, Client, Prepared, World, soon};
 
 async fn world(change: impl FnOnce(&mut Value)) -> World {
     World::with(|settings| {
@@ -211,4 +214,44 @@ async fn health_says_what_readyz_says() {
     let mut watch = health.watch(HealthCheckRequest::default()).await.unwrap().into_inner();
     let first = soon("the status now", watch.message()).await.unwrap().unwrap();
     assert_eq!(first.status(), ServingStatus::Serving);
+}
+
+/// RFC 8705 beside RFC 9449: Envoy tells the client's certificate, percent-encoded PEM.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_token_bound_to_a_certificate_too_needs_the_one_that_envoy_saw() {
+    let asking = Asking::with(|_| {}).await;
+    let authority = Authority::new();
+    let (mine, other) = (authority.client().0, authority.client().0);
+    let digest = BASE64URL.encode(Sha256::digest(&mine));
+    let cnf = json!({"jkt": asking.client.key.thumbprint(), "x5t#S256": digest});
+    let token = asking.world.issuer.token(&asking.client.key).claim("cnf", cnf).compact();
+    let told = |certificate: &[u8]| {
+        let pem = format!("-----BEGIN CERTIFICATE-----\n{}\n-----END CERTIFICATE-----\n", BASE64.encode(certificate));
+        let mut question = question(&asking.client.get("/orders/1").token(token.clone()).prepare());
+        let encoded = [("%", "%25"), ("\n", "%0A"), (" ", "%20"), ("+", "%2B"), ("/", "%2F"), ("=", "%3D")]
+            .iter()
+            .fold(pem, |pem, (plain, encoded)| pem.replace(plain, encoded));
+        question.attributes.as_mut().unwrap().source.as_mut().unwrap().certificate = encoded;
+        question
+    };
+    asking.allowed(told(&mine)).await;
+    assert_eq!(asking.denied(told(&other)).await, (401, "invalid_token".into()));
+    assert_eq!(asking.denied(told(b"")).await, (401, "invalid_token".into()));
+}
+
+/// The harness searches the log for every credential that was sent.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_question_shows_no_credential_in_any_log() {
+    let world = World::prepared(
+        |settings| {
+            settings["listen"] = json!([{"address": "127.0.0.1:0"}, {"address": "127.0.0.1:0", "mode": "ext_authz"}]);
+        },
+        |gates| gates.environment("RUST_LOG", "trace"),
+    )
+    .await;
+    let client = world.client().await.naming("https://api.example");
+    let asking = Asking { envoy: AuthorizationClient::new(channel(&world).await), world, client };
+    asking.allowed(question(&asking.client.get("/orders/1").prepare())).await;
+    asking.denied(question(&asking.client.get("/orders/1").bearer().prepare())).await;
+    assert_eq!(asking.world.gate.requests_logged().len(), 3);
 }
