@@ -2,7 +2,8 @@
 //!
 //! # The map
 //!
-//! A file may use its own folder and the layers below it, nothing else; `tests/tidy.rs` proves it.
+//! A file may use its own folder and the layers below it, nothing else; `tests/tidy.rs` proves it. `demo` is there with
+//! the cargo feature of that name, which is on unless a build leaves it out.
 //!
 //! | layer | modules | what lives there |
 //! | --- | --- | --- |
@@ -11,7 +12,7 @@
 //! | 2 capabilities | [`replay`], [`issuer`] | the memory and the network that the rules need |
 //! | 3 decision | [`gate`], [`journal`] | request in, [`gate::Admission`] or [`gate::Refusal`] out; what is counted and logged of it |
 //! | 4 doors | [`proxy`], [`forward_auth`], [`admin`] | HTTP (and Envoy's gRPC) in front of the decision |
-//! | 5 assembly | [`config`], [`watch`], [`tls`], [`telemetry`], [`server`], [`app`], [`cli`], [`demo`] | a file becomes a running process |
+//! | 5 assembly | [`config`], [`watch`], [`tls`], [`telemetry`], [`server`], [`app`], [`cli`], [`demo`], [`client`], [`explain`] | a file becomes a running process |
 //!
 //! # A request's journey
 //!
@@ -51,8 +52,11 @@ pub mod proxy;
 
 pub mod app;
 pub mod cli;
+pub mod client;
 pub mod config;
+#[cfg(feature = "demo")]
 pub mod demo;
+pub mod explain;
 pub mod server;
 pub mod telemetry;
 pub mod tls;

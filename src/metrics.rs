@@ -3,12 +3,14 @@
 //! Handles are resolved when a configuration is loaded, so that counting a request is one atomic add. Label values
 //! come from the configuration or from the enums here, never from a client.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use prometheus::core::Collector;
 use prometheus::{
-    Encoder as _, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, Opts, Registry,
-    TextEncoder,
+    Encoder as _, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts,
+    Registry, TextEncoder,
 };
 
 macro_rules! label {
@@ -137,6 +139,7 @@ pub struct Metrics {
     nonce_challenges: IntCounterVec,
     upstream_errors: IntCounterVec,
     replay_store_errors: IntCounterVec,
+    replay_store_up: IntGaugeVec,
     token_cache: [IntCounter; 2],
     jwks_refresh: IntCounterVec,
     /// Time that the gate took to decide, without the upstream.
@@ -176,6 +179,11 @@ impl Metrics {
             "Claims that the replay store could not decide.",
             &["store"],
         )?;
+        let replay_store_up = IntGaugeVec::new(
+            Opts::new("dpop_gate_replay_store_up", "Whether the replay store can be reached: 1 or 0."),
+            &["store"],
+        )?;
+        registry.register(Box::new(replay_store_up.clone()))?;
         let cache = counters("dpop_gate_token_cache_total", "Look-ups in the cache of verified tokens.", &["result"])?;
         let jwks_refresh =
             counters("dpop_gate_jwks_refresh_total", "Fetches of an issuer's keys.", &["issuer", "result"])?;
@@ -200,7 +208,7 @@ impl Metrics {
                 cache.with_label_values(&[CacheResult::Hit.as_str()]),
                 cache.with_label_values(&[CacheResult::Miss.as_str()]),
             ],
-            replay_entries: gauge("dpop_gate_replay_entries", "Proofs held by the memory replay store.")?,
+            replay_entries: gauge("dpop_gate_replay_entries", "Proofs held in this process' memory.")?,
             connections: gauge("dpop_gate_connections", "Open client connections.")?,
             registry,
             requests,
@@ -209,6 +217,7 @@ impl Metrics {
             nonce_challenges,
             upstream_errors,
             replay_store_errors,
+            replay_store_up,
             jwks_refresh,
             decision_seconds,
         })
@@ -244,6 +253,17 @@ impl Metrics {
         self.replay_store_errors.with_label_values(&[store])
     }
 
+    /// The gauge that says whether a store can be reached.
+    pub fn replay_store_up(&self, store: &'static str) -> IntGauge {
+        self.replay_store_up.with_label_values(&[store])
+    }
+
+    /// Ends that gauge: the store is not in use any more.
+    pub fn forget_replay_store(&self, store: &'static str) {
+        // It may never have been there.
+        let _ = self.replay_store_up.remove_label_values(&[store]);
+    }
+
     /// Counts a look-up in the token cache.
     pub fn token_cache(&self, result: CacheResult) {
         let [hit, miss] = &self.token_cache;
@@ -258,12 +278,90 @@ impl Metrics {
         self.jwks_refresh.with_label_values(&[issuer, result.as_str()]).inc();
     }
 
+    /// Requests and refusals so far, all routes together.
+    pub fn totals(&self) -> Totals {
+        let mut totals = Totals::default();
+        each(&self.requests, "outcome", |name, count| {
+            if let Some(outcome) = Outcome::ALL.iter().find(|outcome| outcome.as_str() == name) {
+                totals.add_outcome(*outcome, count);
+            }
+        });
+        each(&self.refusals, "reason", |name, count| {
+            if let Some(reason) = Reason::ALL.iter().find(|reason| reason.as_str() == name) {
+                totals.add_reason(*reason, count);
+            }
+        });
+        totals
+    }
+
     /// All of it in the Prometheus text format.
     pub fn render(&self) -> Result<Vec<u8>, prometheus::Error> {
         let mut text = Vec::with_capacity(16 * 1024);
         TextEncoder::new().encode(&self.registry.gather(), &mut text)?;
         Ok(text)
     }
+}
+
+/// Every counter of a family: the value of its `label`, and its count.
+fn each(counters: &IntCounterVec, label: &str, mut take: impl FnMut(&str, u64)) {
+    for family in Collector::collect(counters) {
+        for metric in family.get_metric() {
+            let value = metric.get_label().iter().find(|pair| pair.name() == label);
+            // A count in a float: exact up to 2^53.
+            #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "counters only grow from 0")]
+            let count = metric.get_counter().get_value() as u64;
+            value.iter().for_each(|pair| take(pair.value(), count));
+        }
+    }
+}
+
+/// What has been counted since the process started, all routes together.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Totals {
+    outcomes: BTreeMap<Outcome, u64>,
+    reasons: BTreeMap<Reason, u64>,
+}
+
+impl Totals {
+    /// Requests by how they ended; those that never happened are left out.
+    pub fn outcomes(&self) -> impl Iterator<Item = (Outcome, u64)> + '_ {
+        self.outcomes.iter().map(|(outcome, count)| (*outcome, *count))
+    }
+
+    /// Refusals by reason; those that never happened are left out.
+    pub fn reasons(&self) -> impl Iterator<Item = (Reason, u64)> + '_ {
+        self.reasons.iter().map(|(reason, count)| (*reason, *count))
+    }
+
+    /// Adds requests that ended so.
+    pub fn add_outcome(&mut self, outcome: Outcome, count: u64) {
+        add(&mut self.outcomes, outcome, count);
+    }
+
+    /// Adds refusals for that reason.
+    pub fn add_reason(&mut self, reason: Reason, count: u64) {
+        add(&mut self.reasons, reason, count);
+    }
+
+    /// What was counted after `earlier`.
+    #[must_use]
+    pub fn since(&self, earlier: &Totals) -> Totals {
+        Totals { outcomes: less(&self.outcomes, &earlier.outcomes), reasons: less(&self.reasons, &earlier.reasons) }
+    }
+}
+
+fn add<K: Ord>(counts: &mut BTreeMap<K, u64>, key: K, count: u64) {
+    if count > 0 {
+        *counts.entry(key).or_default() += count;
+    }
+}
+
+fn less<K: Ord + Copy>(counts: &BTreeMap<K, u64>, earlier: &BTreeMap<K, u64>) -> BTreeMap<K, u64> {
+    let mut rest = BTreeMap::new();
+    for (key, count) in counts {
+        add(&mut rest, *key, count.saturating_sub(earlier.get(key).copied().unwrap_or_default()));
+    }
+    rest
 }
 
 /// One route's handles.
@@ -337,9 +435,13 @@ mod tests {
         route.challenged();
         metrics.upstream("orders").failed(UpstreamErrorKind::Connect);
         metrics.replay_store_errors("memory").inc();
+        metrics.replay_store_up("redis").set(1);
         metrics.token_cache(CacheResult::Hit);
         metrics.jwks_refresh("https://id.example.com", RefreshResult::Ok);
         let text = String::from_utf8(metrics.render().unwrap()).unwrap();
+        let totals = metrics.totals();
+        assert_eq!(totals.outcomes().collect::<Vec<_>>(), Outcome::ALL.iter().map(|one| (*one, 1)).collect::<Vec<_>>());
+        assert_eq!(totals.reasons().count(), Reason::ALL.len());
         for line in [
             "dpop_gate_requests_total{outcome=\"allowed\",route=\"orders\"} 1",
             "dpop_gate_requests_total{outcome=\"answered\",route=\"orders\"} 1",
@@ -348,6 +450,7 @@ mod tests {
             "dpop_gate_nonce_challenges_total{route=\"orders\"} 1",
             "dpop_gate_replay_entries 0",
             "dpop_gate_replay_store_errors_total{store=\"memory\"} 1",
+            "dpop_gate_replay_store_up{store=\"redis\"} 1",
             "dpop_gate_token_cache_total{result=\"hit\"} 1",
             "dpop_gate_jwks_refresh_total{issuer=\"https://id.example.com\",result=\"ok\"} 1",
             "dpop_gate_connections 0",

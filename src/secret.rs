@@ -49,6 +49,15 @@ impl fmt::Debug for TokenDigest {
     }
 }
 
+/// A credential for people to read: enough to tell it from another one, too little to use. The first quarter, 8
+/// characters at most, and the length.
+pub fn shortened(credential: &str) -> String {
+    let length = credential.chars().count();
+    let shown = credential.chars().take((length / 4).min(8));
+    let shown: String = shown.map(|c| if c.is_ascii_graphic() { c } else { '?' }).collect();
+    format!("{shown}... ({length} characters)")
+}
+
 /// Secret bytes: wiped when dropped, printed redacted.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Secret(Zeroizing<Vec<u8>>);
@@ -68,5 +77,23 @@ impl Secret {
 impl fmt::Debug for Secret {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Secret(..)")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_shortened_credential_is_of_no_use() {
+        for (whole, expected) in [
+            ("", "... (0 characters)"),
+            ("abc", "... (3 characters)"),
+            ("abcdefgh", "ab... (8 characters)"),
+            ("a\u{1b}\u{e9}defghijkl", "a??... (12 characters)"),
+            ("eyJhbGciOiJFUzI1NiJ9.eyJhIjoxfQ.signature", "eyJhbGci... (41 characters)"),
+        ] {
+            assert_eq!(shortened(whole), expected);
+        }
     }
 }

@@ -46,6 +46,7 @@ impl Files {
         files.write("partner.secret", "correct horse battery staple\n");
         files.write("nonce.key", &format!("{}\n", "n".repeat(32)));
         files.write("nonce.old", &"o".repeat(64));
+        files.write("redis.password", "open sesame\n");
         files
     }
 
@@ -112,6 +113,7 @@ fn what_the_examples_say_is_what_is_meant() {
     let reference = files.load(&examples().join("reference.yaml")).unwrap();
     let nonce = reference.nonce.unwrap();
     assert_eq!((nonce.secret.unwrap().reveal().len(), nonce.previous.unwrap().reveal().len()), (32, 64));
+    assert!(reference.redis.is_none(), "`store: memory`");
 }
 
 #[test]
@@ -134,6 +136,7 @@ fn every_file_that_is_named_is_read() {
         ("gateway.yaml", "/assertion.jwk", "/public.jwk", "identity.assertion.key_file: "),
         ("reference.yaml", "/gate.key", "/other.key", "upstreams.orders.tls."),
         ("reference.yaml", "/nonce.key", "/short", "dpop.nonce.secret_file: "),
+        ("reference.yaml", "store: memory", "store: redis", "dpop.replay.redis.tls: nothing is encrypted"),
         ("reference.yaml", "/nonce.old", "/nonce.key", "dpop.nonce.previous_secret_file: holds the same"),
     ] {
         let lines: Vec<_> =

@@ -1,6 +1,6 @@
 //! Probes, metrics and the status page: for operators, on an address of their own.
 
-mod page;
+mod status;
 
 use std::sync::Arc;
 
@@ -10,17 +10,22 @@ use http::header::{
 };
 use http::{HeaderValue, Method, Request, Response, StatusCode};
 
-use crate::clock::Timestamp;
-use crate::issuer::IssuerStatus;
 use crate::metrics::Metrics;
+
+pub use status::{EndpointStatus, NonceStatus, Readiness, ReplayStatus, RouteStatus, Status};
 
 /// Of the Prometheus text format.
 const METRICS_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 const TEXT_TYPE: &str = "text/plain; charset=utf-8";
-const HTML_TYPE: &str = "text/html; charset=utf-8";
-/// The page loads nothing, runs nothing, is framed by nobody.
-const POLICY: &str =
-    "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
+const JSON_TYPE: &str = "application/json";
+/// The page is made of these; it loads nothing else, asks nobody else, and is framed by nobody.
+const PAGE: [(&str, &str, &str); 3] = [
+    ("/", "text/html; charset=utf-8", include_str!("page/index.html")),
+    ("/status.css", "text/css; charset=utf-8", include_str!("page/status.css")),
+    ("/status.js", "text/javascript; charset=utf-8", include_str!("page/status.js")),
+];
+const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src data:; \
+                      base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
 /// The admin door.
 pub struct Admin {
@@ -30,74 +35,15 @@ pub struct Admin {
     pub status: Arc<dyn Fn() -> Status + Send + Sync>,
 }
 
-/// How the gate is doing.
-#[derive(Debug, Clone)]
-pub struct Status {
-    /// When this was asked.
-    pub now: Timestamp,
-    /// When the process started.
-    pub started: Timestamp,
-    /// Whether traffic should come.
-    pub readiness: Readiness,
-    /// The routes, in their order.
-    pub routes: Vec<RouteStatus>,
-    /// The upstreams by name.
-    pub upstreams: Vec<(Arc<str>, Vec<EndpointStatus>)>,
-    /// The issuers.
-    pub issuers: Vec<IssuerStatus>,
-}
-
-/// One address of an upstream.
-#[derive(Debug, Clone)]
-pub struct EndpointStatus {
-    /// Its URL.
-    pub url: String,
-    /// Whether requests are sent there.
-    pub healthy: bool,
-    /// Requests in flight.
-    pub in_flight: usize,
-}
-
-/// Whether traffic should come.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Readiness {
-    /// It should.
-    Ready,
-    /// An issuer has no keys yet: its tokens could not be verified.
-    NoKeys,
-    /// The gate is going away.
-    Draining,
-}
-
-/// One route on the status page.
-#[derive(Debug, Clone)]
-pub struct RouteStatus {
-    /// Its label.
-    pub label: String,
-    /// What it is for: methods, host, path.
-    pub matches: String,
-    /// Where it goes.
-    pub upstream: Arc<str>,
-    /// What it demands, as the configuration spells it.
-    pub auth: &'static str,
-    /// What becomes of a failure, as the configuration spells it.
-    pub mode: &'static str,
-}
-
 impl Admin {
-    /// Answers `/metrics`, `/livez`, `/readyz`, `/`.
+    /// Answers `/metrics`, `/livez`, `/readyz`, `/status.json`, and the page at `/`.
     pub fn handle<B>(&self, request: &Request<B>) -> Response<Bytes> {
         let head = request.method() == Method::HEAD;
-        let known = matches!(request.uri().path(), "/" | "/metrics" | "/livez" | "/readyz");
-        let mut response = if !known {
-            reply(StatusCode::NOT_FOUND, TEXT_TYPE, "not found\n")
-        } else if head || request.method() == Method::GET {
-            self.answer(request.uri().path())
-        } else {
-            let mut refused = reply(StatusCode::METHOD_NOT_ALLOWED, TEXT_TYPE, "GET or HEAD\n");
-            refused.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
-            refused
-        };
+        let mut response = self.answer(request.uri().path());
+        if !head && request.method() != Method::GET && response.status() != StatusCode::NOT_FOUND {
+            response = reply(StatusCode::METHOD_NOT_ALLOWED, TEXT_TYPE, "GET or HEAD\n");
+            response.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
+        }
         if head {
             let length = response.body().len();
             response.headers_mut().insert(http::header::CONTENT_LENGTH, HeaderValue::from(length));
@@ -107,14 +53,22 @@ impl Admin {
     }
 
     fn answer(&self, path: &str) -> Response<Bytes> {
+        let unrendered = |what| reply(StatusCode::INTERNAL_SERVER_ERROR, TEXT_TYPE, what);
         match path {
             "/metrics" => match self.metrics.render() {
                 Ok(text) => reply(StatusCode::OK, METRICS_TYPE, text),
-                Err(_) => reply(StatusCode::INTERNAL_SERVER_ERROR, TEXT_TYPE, "metrics cannot be rendered\n"),
+                Err(_) => unrendered("metrics cannot be rendered\n"),
+            },
+            "/status.json" => match (self.status)().to_json() {
+                Ok(json) => reply(StatusCode::OK, JSON_TYPE, json),
+                Err(_) => unrendered("the status cannot be rendered\n"),
             },
             "/livez" => reply(StatusCode::OK, TEXT_TYPE, "ok\n"),
             "/readyz" => ready(&(self.status)()),
-            _ => reply(StatusCode::OK, HTML_TYPE, page::render(&(self.status)())),
+            _ => match PAGE.iter().find(|(known, ..)| *known == path) {
+                Some((_, media_type, content)) => reply(StatusCode::OK, media_type, *content),
+                None => reply(StatusCode::NOT_FOUND, TEXT_TYPE, "not found\n"),
+            },
         }
     }
 }
@@ -124,6 +78,11 @@ fn ready(status: &Status) -> Response<Bytes> {
     match status.readiness {
         Readiness::Ready => reply(StatusCode::OK, TEXT_TYPE, "ok\n"),
         Readiness::Draining => refused("draining\n".into()),
+        Readiness::NoStore => {
+            let why = status.replay.shared.as_ref().and_then(|shared| shared.master.as_ref().err());
+            let why = why.map(ToString::to_string).unwrap_or_default();
+            refused(format!("the replay store has not been reached yet: {why}\n"))
+        }
         Readiness::NoKeys => {
             let waiting = status.issuers.iter().filter(|issuer| issuer.keys == Some(0));
             let names: Vec<&str> = waiting.map(|issuer| issuer.issuer.as_str()).collect();
@@ -145,9 +104,24 @@ fn reply(status: StatusCode, content_type: &'static str, body: impl Into<Bytes>)
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used)]
+#[allow(clippy::unwrap_used, clippy::indexing_slicing)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
+    use crate::clock::Timestamp;
+    use crate::issuer::IssuerStatus;
+    use crate::jose::Thumbprint;
+    use crate::journal::{RecentRefusal, Stretch};
+    use crate::metrics::{Outcome, Reason, Totals};
+    use crate::replay::{LinkError, OnUnavailable, RedisStatus};
+
+    fn totals(refused: u64) -> Totals {
+        let mut totals = Totals::default();
+        totals.add_outcome(Outcome::Refused, refused);
+        totals.add_reason(Reason::Replayed, refused);
+        totals
+    }
 
     fn admin(readiness: Readiness) -> Admin {
         let status = Status {
@@ -173,6 +147,25 @@ mod tests {
                     refreshed: Some(Timestamp::from_secs(1_800_000_060)),
                 },
             ],
+            nonces: Some(NonceStatus { lifetime: 300, rotating: false }),
+            replay: ReplayStatus {
+                entries: 17,
+                capacity: 1000,
+                shared: Some(RedisStatus {
+                    master: Err(LinkError::Evicts("allkeys-lru".into())),
+                    on_unavailable: OnUnavailable::Memory,
+                }),
+            },
+            connections: 3,
+            totals: totals(7),
+            history: vec![Stretch { until: Timestamp::from_secs(1_800_000_090), counted: totals(5) }],
+            refusals: vec![RecentRefusal {
+                at: Timestamp::from_secs(1_800_000_080),
+                route: Some("<orders>".into()),
+                reason: Reason::Replayed,
+                status: 401,
+                jkt: Some(Thumbprint::from_bytes([7; 32])),
+            }],
         };
         Admin { metrics: Arc::new(Metrics::new().unwrap()), status: Arc::new(move || status.clone()) }
     }
@@ -194,6 +187,10 @@ mod tests {
             (Method::GET, "/metrics", 200),
             (Method::GET, "/livez", 200),
             (Method::GET, "/readyz?verbose", 200),
+            (Method::POST, "/status.json", 405),
+            (Method::GET, "/status.json", 200),
+            (Method::GET, "/status.css", 200),
+            (Method::GET, "/status.js", 200),
             (Method::GET, "/", 200),
         ] {
             let (found, body) = ask(&admin, method.clone(), path);
@@ -207,6 +204,9 @@ mod tests {
 
     #[test]
     fn readiness_says_why_not() {
+        let (status, body) = ask(&admin(Readiness::NoStore), Method::GET, "/readyz");
+        assert_eq!(status, 503);
+        assert!(body.contains("not been reached yet: the server may evict keys"), "{body}");
         let (status, body) = ask(&admin(Readiness::NoKeys), Method::GET, "/readyz");
         assert_eq!((status, body.as_str()), (503, "no keys yet: https://id.example.com\n"));
         assert_eq!(ask(&admin(Readiness::Draining), Method::GET, "/readyz"), (503, "draining\n".into()));
@@ -222,16 +222,40 @@ mod tests {
     }
 
     #[test]
-    fn the_page_shows_state_escaped_and_loads_nothing() {
-        let request = Request::builder().uri("/").body(()).unwrap();
-        let response = admin(Readiness::NoKeys).handle(&request);
-        assert!(response.headers()[CONTENT_SECURITY_POLICY].to_str().unwrap().starts_with("default-src 'none'"));
-        let page = std::str::from_utf8(response.body()).unwrap();
-        for shown in ["&lt;orders&gt;", "http://127.0.0.1:9000", "not healthy", "https://two.example.com", "30 s ago"] {
-            assert!(page.contains(shown), "{shown} is missing in {page}");
+    fn the_page_is_whole_and_may_load_nothing_else() {
+        let admin = admin(Readiness::Ready);
+        for (path, media_type, _) in PAGE {
+            let response = admin.handle(&Request::builder().uri(path).body(()).unwrap());
+            assert_eq!(response.headers()[CONTENT_TYPE], media_type);
+            let policy = response.headers()[CONTENT_SECURITY_POLICY].to_str().unwrap();
+            assert!(policy.starts_with("default-src 'none'") && !policy.contains("unsafe"), "{policy}");
         }
-        for absent in ["<orders>", "<script", "src=", "href="] {
-            assert!(!page.contains(absent), "{absent}");
+        let (_, page) = ask(&admin, Method::GET, "/");
+        for outside in ["http:", "https:", "//", "<style", "style=", "onclick"] {
+            assert!(!page.contains(outside), "{outside}");
         }
+        for wanted in page.split(['"']).filter(|word| word.starts_with('/') && word.len() > 1) {
+            assert_eq!(ask(&admin, Method::GET, wanted).0, 200, "{wanted}");
+        }
+    }
+
+    #[test]
+    fn what_the_page_reads_is_the_state_and_no_whole_thumbprint() {
+        let (_, body) = ask(&admin(Readiness::NoKeys), Method::GET, "/status.json");
+        let status: serde_json::Value = serde_json::from_str(&body).unwrap();
+        assert_eq!(status["readiness"], "no_keys");
+        assert_eq!(status["upstreams"][0]["endpoints"][0]["healthy"], false);
+        assert_eq!(
+            status["issuers"][1],
+            json!({"issuer": "https://two.example.com", "keys": 2, "refreshed": 1_800_000_060.0})
+        );
+        let why = "the server may evict keys (maxmemory-policy allkeys-lru); expected noeviction";
+        let shared = json!({"address": null, "error": why, "meanwhile": "this process decides by itself"});
+        assert_eq!(status["replay"], json!({"entries": 17, "capacity": 1000, "shared": shared}));
+        assert_eq!(status["totals"]["reasons"], json!({"replayed": 7}));
+        assert_eq!(status["history"][0]["outcomes"], json!({"refused": 5}));
+        let shown = Thumbprint::from_bytes([7; 32]).to_string();
+        assert_eq!(status["refusals"][0]["jkt"], shown[..10]);
+        assert!(!body.contains(&shown));
     }
 }

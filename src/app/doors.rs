@@ -11,11 +11,12 @@ use http_body_util::{BodyExt as _, Full};
 use hyper::body::Incoming;
 use tokio::task::JoinSet;
 
-use crate::admin::{Admin, EndpointStatus, Readiness, RouteStatus, Status};
+use crate::admin::{Admin, EndpointStatus, NonceStatus, Readiness, ReplayStatus, RouteStatus, Status};
 use crate::forward_auth::{ExtAuthz, ForwardAuth};
 use crate::policy::{Auth, Mode, PathMatch, Route, RouteMatch};
 use crate::proxy::upstream::{self, Upstream};
 use crate::proxy::{self, Proxy};
+use crate::replay::RedisStore;
 use crate::server::{
     Bounds, Door, Handler, Limits, ListenAddress, Listener, ListenerOptions, Service, Sharing, Socket,
 };
@@ -271,10 +272,12 @@ fn whole(response: Response<Bytes>) -> Response<proxy::Body> {
 fn readiness(shared: &Shared) -> Readiness {
     if shared.draining.load(Ordering::Relaxed) {
         Readiness::Draining
-    } else if shared.proxy.load().gate.issuers.ready() {
-        Readiness::Ready
-    } else {
+    } else if !shared.proxy.load().gate.issuers.ready() {
         Readiness::NoKeys
+    } else if !shared.proxy.load().gate.replay.is_ready() {
+        Readiness::NoStore
+    } else {
+        Readiness::Ready
     }
 }
 
@@ -283,13 +286,28 @@ fn status(shared: &Shared) -> Status {
     let mut upstreams: Vec<_> =
         live.upstreams.iter().map(|(name, upstream)| (Arc::clone(name), endpoints(upstream))).collect();
     upstreams.sort_by(|(one, _), (other, _)| one.cmp(other));
+    let (now, totals) = (shared.clock.now(), shared.metrics.totals());
     Status {
-        now: shared.clock.now(),
+        now,
         started: shared.started,
         readiness: readiness(shared),
         routes: live.gate.routes.iter().map(|route| route_status(route)).collect(),
         upstreams,
         issuers: live.gate.issuers.status(),
+        nonces: live
+            .gate
+            .nonces
+            .as_ref()
+            .map(|nonces| NonceStatus { lifetime: nonces.lifetime().as_secs(), rotating: nonces.is_rotating() }),
+        replay: ReplayStatus {
+            entries: live.gate.replay.memory().len(),
+            capacity: shared.replay_capacity.load(Ordering::Relaxed),
+            shared: live.gate.replay.shared().map(RedisStore::status),
+        },
+        connections: u64::try_from(shared.metrics.connections.get()).unwrap_or_default(),
+        history: shared.history.stretches(now, &totals),
+        totals,
+        refusals: shared.recent.all(),
     }
 }
 
@@ -313,7 +331,7 @@ fn route_status(route: &Route) -> RouteStatus {
     RouteStatus {
         label: route.metrics.label().to_owned(),
         matches: format!("{methods} {}{path}{rest}", host.as_deref().unwrap_or_default()),
-        upstream: Arc::clone(&route.upstream),
+        upstream: route.upstream.to_string(),
         auth: match route.auth {
             Auth::Dpop => "dpop",
             Auth::DpopOrBearer => "dpop_or_bearer",

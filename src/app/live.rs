@@ -10,14 +10,17 @@ use crate::clock::{Clock, Timestamp};
 use crate::config::{Config, IdentityConfig, NonceConfig, RouteConfig};
 use crate::gate::{AssertionOptions, Gate, IdentityOptions};
 use crate::issuer::{Bounds, Issuers};
+use crate::journal::Recent;
 use crate::metrics::Metrics;
 use crate::nonce::{NonceOptions, Nonces, ProcessTag};
 use crate::policy::{Route, Routes};
 use crate::proxy::upstream::Upstream;
-use crate::replay::{MemoryOptions, ReplayStore};
+use crate::replay::{MemoryOptions, MemoryStore, RedisMetrics, RedisOptions, RedisStore, ReplayStore};
 use crate::secret::Secret;
 use crate::{forward_auth, proxy};
 
+/// How often the memory lets go of what has expired.
+const EXPIRE_EVERY: Duration = Duration::from_secs(1);
 /// The label of requests that match no route.
 const UNROUTED: &str = "none";
 
@@ -25,6 +28,7 @@ const UNROUTED: &str = "none";
 pub(super) struct Context<'a> {
     pub(super) clock: &'a Clock,
     pub(super) metrics: &'a Arc<Metrics>,
+    pub(super) recent: &'a Arc<Recent>,
     pub(super) started: Timestamp,
     pub(super) nonce_secret: &'a Secret,
     pub(super) process: ProcessTag,
@@ -46,6 +50,8 @@ pub(super) struct Parts {
 pub(super) struct Tasks {
     issuers: Arc<Issuers>,
     upstreams: Vec<Arc<Upstream>>,
+    memory: Arc<MemoryStore>,
+    clock: Clock,
 }
 
 /// Builds, starts nothing, cannot fail.
@@ -68,7 +74,12 @@ pub(super) fn build(config: Config, context: &Context<'_>) -> Parts {
             (name, Arc::new(Upstream::new(options, counters)))
         })
         .collect();
-    let tasks = Tasks { issuers: Arc::clone(&issuers), upstreams: upstreams.values().map(Arc::clone).collect() };
+    let tasks = Tasks {
+        issuers: Arc::clone(&issuers),
+        upstreams: upstreams.values().map(Arc::clone).collect(),
+        memory: Arc::clone(context.replay.memory()),
+        clock: context.clock.clone(),
+    };
     let gate = Arc::new(Gate {
         trust: config.trust,
         routes: Routes::new(config.routes.into_iter().map(|options| route(options, metrics)).collect()),
@@ -84,6 +95,7 @@ pub(super) fn build(config: Config, context: &Context<'_>) -> Parts {
             gate: Arc::clone(&gate),
             trust: config.forward_auth_trust,
             unrouted: Arc::clone(&unrouted),
+            recent: Arc::clone(context.recent),
         },
         proxy: proxy::Live {
             gate,
@@ -91,6 +103,7 @@ pub(super) fn build(config: Config, context: &Context<'_>) -> Parts {
             body_bytes: config.body_bytes,
             body_pause: config.limits.idle_timeout,
             unrouted,
+            recent: Arc::clone(context.recent),
         },
         tasks,
     }
@@ -100,10 +113,20 @@ pub(super) fn build(config: Config, context: &Context<'_>) -> Parts {
 pub(super) fn spawn(tasks: Tasks) -> JoinSet<()> {
     let mut set = JoinSet::new();
     set.spawn(tasks.issuers.keep_fresh());
+    set.spawn(expire(tasks.memory, tasks.clock));
     for upstream in tasks.upstreams {
         set.spawn(upstream.watch());
     }
     set
+}
+
+/// Without traffic nobody else lets the memory go of what has expired.
+async fn expire(memory: Arc<MemoryStore>, clock: Clock) {
+    let mut ticks = tokio::time::interval(EXPIRE_EVERY);
+    loop {
+        ticks.tick().await;
+        memory.expire(clock.now());
+    }
 }
 
 /// With nonces, one from before the start tells a proof from before it. Without, only the proof's own `iat` can.
@@ -111,8 +134,32 @@ pub(super) fn memory_options(config: &Config, started: Timestamp) -> MemoryOptio
     MemoryOptions {
         capacity: config.replay_capacity,
         proof_lifetime: config.proof.lifetime,
-        floor: config.nonce.is_none().then(|| started.as_secs()),
+        // A shared store knows what is from before the start.
+        floor: (config.nonce.is_none() && config.redis.is_none()).then(|| started.as_secs()),
     }
+}
+
+/// The store that a configuration asks for; the one that is there, if it will do.
+pub(super) fn replay_store(
+    redis: Option<RedisOptions>,
+    memory: &Arc<MemoryStore>,
+    clock: &Clock,
+    metrics: &Metrics,
+    old: Option<&Arc<ReplayStore>>,
+) -> Arc<ReplayStore> {
+    let store = match (redis, old.map(|old| (old, old.shared()))) {
+        (None, Some((old, None))) => return Arc::clone(old),
+        (Some(redis), Some((old, Some(shared)))) if *shared.options() == redis => return Arc::clone(old),
+        (None, None | Some((_, Some(_)))) => ReplayStore::Memory(Arc::clone(memory)),
+        (Some(redis), _) => {
+            let counters =
+                RedisMetrics { errors: metrics.replay_store_errors("redis"), up: metrics.replay_store_up("redis") };
+            ReplayStore::Redis(RedisStore::start(redis, clock.clone(), Arc::clone(memory), counters))
+        }
+    };
+    // A counter that is absent until it counts cannot be alerted on.
+    let _ = metrics.replay_store_errors(store.name());
+    Arc::new(store)
 }
 
 fn nonces(options: NonceConfig, clock_skew: Duration, context: &Context<'_>) -> Nonces {
@@ -123,11 +170,13 @@ fn nonces(options: NonceConfig, clock_skew: Duration, context: &Context<'_>) -> 
         process: context.process,
         // The memory store knows nothing of what was spent before. Nor may the clock have been right: whoever shares
         // the secret was this process's predecessor or is its neighbour, and no nonce tells which.
-        others_not_before: Some(context.started + clock_skew),
+        // A shared store says so itself, by its life.
+        others_not_before: context.replay.shared().is_none().then_some(context.started + clock_skew),
     })
 }
 
-fn route(options: RouteConfig, metrics: &Metrics) -> Route {
+/// A route as it runs, with its counters.
+pub fn route(options: RouteConfig, metrics: &Metrics) -> Route {
     Route {
         matches: options.matches,
         upstream: options.upstream.into(),

@@ -8,18 +8,22 @@ mod live;
 mod process;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use thiserror::Error;
 use tokio::task::JoinSet;
+use tokio::time::MissedTickBehavior;
 use tracing::info;
 
 use crate::clock::{Clock, Timestamp};
 use crate::config::Config;
+use crate::journal::{History, Recent, STEP};
 use crate::metrics::Metrics;
 use crate::nonce::ProcessTag;
+#[cfg(feature = "demo")]
+use crate::nonce::{NonceOptions, Nonces};
 use crate::replay::{MemoryStore, ReplayStore};
 use crate::secret::Secret;
 use crate::server::{Bounds, Limits, ListenAddress};
@@ -29,6 +33,7 @@ use crate::{forward_auth, proxy};
 use doors::Doors;
 use live::Parts;
 
+pub use live::route;
 pub use process::{Follow, RunError, run};
 
 /// Operators' connections, of which a flood of clients takes none.
@@ -71,11 +76,15 @@ pub struct Listening {
 pub struct Running {
     shared: Arc<Shared>,
     replay: Arc<ReplayStore>,
+    /// Since when this process' memory knows everything that it has to.
+    since: Timestamp,
     nonce_secret: Secret,
     process: ProcessTag,
     doors: Doors,
     /// Key refresh and health checks of the current configuration.
     tasks: JoinSet<()>,
+    /// What outlives configurations: notes the totals now and then.
+    _chronicle: JoinSet<()>,
 }
 
 /// What doors see of the running gate.
@@ -85,6 +94,9 @@ struct Shared {
     metrics: Arc<Metrics>,
     started: Timestamp,
     draining: AtomicBool,
+    history: History,
+    recent: Arc<Recent>,
+    replay_capacity: AtomicUsize,
     proxy: Arc<ArcSwap<proxy::Live>>,
     forward_auth: Arc<ArcSwap<forward_auth::Live>>,
 }
@@ -98,14 +110,15 @@ pub async fn start(config: Config, clock: Clock, metrics: Arc<Metrics>) -> Resul
     let mut process = ProcessTag::default();
     getrandom::fill(&mut process.0).map_err(StartError::Random)?;
     let options = live::memory_options(&config, started);
-    let replay = Arc::new(ReplayStore::Memory(MemoryStore::new(options, metrics.replay_entries.clone())));
-
-    // A counter that is absent until it counts cannot be alerted on.
-    let _ = metrics.replay_store_errors(replay.name());
+    let memory = Arc::new(MemoryStore::new(options, metrics.replay_entries.clone()));
+    let replay = live::replay_store(config.redis.clone(), &memory, &clock, &metrics, None);
 
     let (limits, listeners, admin) = (config.limits, config.listeners.clone(), config.admin);
+    let recent = Arc::default();
+    let replay_capacity = AtomicUsize::new(config.replay_capacity);
     let context = live::Context {
         clock: &clock,
+        recent: &recent,
         metrics: &metrics,
         started,
         nonce_secret: &nonce_secret,
@@ -120,6 +133,9 @@ pub async fn start(config: Config, clock: Clock, metrics: Arc<Metrics>) -> Resul
         metrics,
         started,
         draining: AtomicBool::new(false),
+        history: History::default(),
+        recent,
+        replay_capacity,
         proxy: Arc::new(ArcSwap::from_pointee(proxy)),
         forward_auth: Arc::new(ArcSwap::from_pointee(forward_auth)),
     });
@@ -127,7 +143,11 @@ pub async fn start(config: Config, clock: Clock, metrics: Arc<Metrics>) -> Resul
     let mut doors = Doors::new(bounds(limits, &shared.metrics), admin_bounds(limits));
     let prepared = doors.prepare(&shared, &listeners, admin)?;
     doors.commit(prepared, limits.drain_timeout);
-    let running = Running { shared, replay, nonce_secret, process, doors, tasks: live::spawn(tasks) };
+    let mut chronicle = JoinSet::new();
+    chronicle.spawn(chronicle_of(Arc::clone(&shared)));
+    let tasks = live::spawn(tasks);
+    let running =
+        Running { shared, replay, since: started, nonce_secret, process, doors, tasks, _chronicle: chronicle };
     running.announce();
     Ok(running)
 }
@@ -138,29 +158,50 @@ impl Running {
         self.doors.listening()
     }
 
+    /// Nonces as this gate makes them where no secret is configured.
+    #[cfg(feature = "demo")]
+    pub(crate) fn nonces(&self, lifetime: Duration) -> Nonces {
+        let (secret, process) = (self.nonce_secret.clone(), self.process);
+        Nonces::new(NonceOptions { lifetime, secret, previous: None, process, others_not_before: None })
+    }
+
     /// Takes another configuration: wholly or, on an error, not at all. Requests in flight end under the old one.
     pub async fn reload(&mut self, config: Config) -> Result<(), StartError> {
         let limits = config.limits;
         let issuer_tls = tls::issuer_config()?;
         let prepared = self.doors.prepare(&self.shared, &config.listeners, config.admin)?;
-        let options = live::memory_options(&config, self.shared.started);
         let old = self.shared.proxy.load_full();
+        let capacity = config.replay_capacity;
+        let (clock, metrics) = (&self.shared.clock, &*self.shared.metrics);
+        let memory = self.replay.memory();
+        let replay = live::replay_store(config.redis.clone(), memory, clock, metrics, Some(&self.replay));
+        // What was spent at a shared store so far, this process' memory alone would not know.
+        let began = if self.replay.shared().is_some() && replay.shared().is_none() { clock.now() } else { self.since };
+        let options = live::memory_options(&config, began);
+        if let Some(redis) = replay.shared() {
+            redis.settled().await;
+        }
         let context = live::Context {
             clock: &self.shared.clock,
+            recent: &self.shared.recent,
             metrics: &self.shared.metrics,
-            started: self.shared.started,
+            started: began,
             nonce_secret: &self.nonce_secret,
             process: self.process,
-            replay: &self.replay,
+            replay: &replay,
             issuer_tls: &issuer_tls,
             old: Some(&old.gate.issuers),
         };
         let Parts { proxy, forward_auth, tasks } = live::build(config, &context);
 
         // From here on nothing can fail. The store comes first: what the new rules let in, it must remember.
-        match &*self.replay {
-            ReplayStore::Memory(memory) => memory.reconfigure(options),
+        replay.memory().reconfigure(options);
+        if replay.shared().is_none() {
+            self.shared.metrics.forget_replay_store("redis");
         }
+        self.shared.replay_capacity.store(capacity, Ordering::Relaxed);
+        self.replay = replay;
+        self.since = began;
         self.shared.proxy.store(Arc::new(proxy));
         self.shared.forward_auth.store(Arc::new(forward_auth));
         self.tasks = live::spawn(tasks);
@@ -186,6 +227,16 @@ impl Running {
         for Listening { door, address } in self.listening() {
             info!(%address, door, "listening");
         }
+    }
+}
+
+/// Notes the totals at the end of every step, for the status page.
+async fn chronicle_of(shared: Arc<Shared>) {
+    let mut steps = tokio::time::interval(STEP);
+    steps.set_missed_tick_behavior(MissedTickBehavior::Skip);
+    loop {
+        steps.tick().await;
+        shared.history.note(shared.clock.now(), shared.metrics.totals());
     }
 }
 

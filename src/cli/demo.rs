@@ -1,6 +1,7 @@
 //! `demo`: the whole story in one process.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use crate::demo;
@@ -14,6 +15,9 @@ pub(super) struct Args {
     /// Where the gate listens; the services behind it take free ports on loopback
     #[arg(long, value_name = "IP:PORT", default_value = "127.0.0.1:8080")]
     listen: SocketAddr,
+    /// Writes the gate's configuration there, to start from; an existing file is never overwritten
+    #[arg(long, value_name = "FILE")]
+    config_out: Option<PathBuf>,
 }
 
 /// Serves until SIGINT or SIGTERM.
@@ -30,6 +34,11 @@ pub(super) fn run(args: Args) -> ExitCode {
             Ok(demo) => demo,
             Err(error) => return output::failed(&error),
         };
+        if let Some(path) = &args.config_out
+            && let Err(error) = demo.write_config(path)
+        {
+            return output::usage(&format_args!("--config-out {}: {error}", path.display()));
+        }
         // Where nobody reads the guide, the demo still runs.
         let _ = output::line(demo.guide(&executable).trim_end());
         demo.run().await;

@@ -2,10 +2,14 @@
 #![allow(clippy::needless_pass_by_value, reason = "every command takes its arguments over")]
 
 mod check;
+#[cfg(feature = "demo")]
 mod demo;
+mod explain;
+mod input;
 mod keygen;
 mod output;
 mod proof;
+mod request;
 mod run;
 mod schema;
 
@@ -71,11 +75,43 @@ Examples:
   dpop-gate proof --key client.jwk --method GET --url https://api.example.com/orders/1
   dpop-gate proof --key client.jwk --method GET --url http://127.0.0.1:8080/orders/1 --token @token.txt --nonce N")]
     Proof(proof::Args),
+    /// Call an API as a DPoP client: curl with a key, a bound token, proofs and nonces
+    ///
+    /// The answer's body goes to standard output, everything else to standard error. A server's use_dpop_nonce is
+    /// answered once a request. HTTP/1.1; no redirect is followed, no proxy is asked.
+    #[command(after_help = "\
+Examples:
+  dpop-gate request -v --token-endpoint http://127.0.0.1:8080/token --client-id ID --client-secret-file secret \\
+    http://127.0.0.1:8080/api/orders
+  dpop-gate request --key client.jwk --token @token.txt -d '{\"item\": 7}' -H 'Content-Type: application/json' \\
+    https://api.example.com/orders
+
+Exit codes, curl's where it has one: 0 a status of 2xx; 22 another status, of the API or of the token endpoint;
+2 usage, or a file that cannot be used; 6 could not resolve; 7 could not connect; 18 the body ended early; 23 the body
+cannot be written; 28 no answer in time; 35 no TLS session; 52 no answer; 56 not HTTP; 60 the certificate is not taken;
+63 the answer is too large; 1 anything else, such as a token that is not bound.")]
+    Request(request::Args),
+    /// Say why a captured request is refused
+    ///
+    /// Reads a raw HTTP request, output of curl -v, a curl command line (such as browsers copy), or a HAR entry, and
+    /// walks the checks of RFC 9449 sections 4.3 and 7.1 in the gate's order: each passed, failed (with what was
+    /// expected, what was found, and the remedy), or not reached. Spends no jti, shows no credential. With --config,
+    /// issuers are asked for keys, or about an opaque token, as the gate would.
+    #[command(after_help = "\
+Examples:
+  dpop-gate explain request.txt
+  dpop-gate explain --config gateway.yaml --at 2026-01-02T03:04:05Z request.har
+  curl -v -H \"Authorization: DPoP $TOKEN\" -H \"DPoP: $PROOF\" https://api.example.com/orders 2>&1 | dpop-gate explain
+
+Exit codes: 0 all checks passed, 1 one failed, 2 unreadable.")]
+    Explain(explain::Args),
+    #[cfg(feature = "demo")]
     /// Run a whole small world on loopback: an authorization server, a legacy service, and the gate before it
     #[command(after_help = "\
 Examples:
   dpop-gate demo
-  dpop-gate demo --listen 127.0.0.1:9090")]
+  dpop-gate demo --listen 127.0.0.1:9090
+  dpop-gate demo --config-out gateway.yaml    its gate's configuration, to start from")]
     Demo(demo::Args),
 }
 
@@ -103,6 +139,9 @@ pub fn main() -> ExitCode {
         Command::Schema(args) => schema::run(args),
         Command::Keygen(args) => keygen::run(args),
         Command::Proof(args) => proof::run(args),
+        Command::Request(args) => request::run(args),
+        Command::Explain(args) => explain::run(args),
+        #[cfg(feature = "demo")]
         Command::Demo(args) => demo::run(args),
     }
 }
@@ -119,9 +158,10 @@ mod tests {
         line.build();
         line.clone().debug_assert();
         let names: Vec<&str> = line.get_subcommands().map(clap::Command::get_name).collect();
-        for expected in ["run", "check", "schema", "keygen", "proof", "demo"] {
+        for expected in ["run", "check", "schema", "keygen", "proof", "request", "explain"] {
             assert!(names.contains(&expected), "{expected}");
         }
+        assert_eq!(names.contains(&"demo"), cfg!(feature = "demo"));
         for command in line.get_subcommands().filter(|command| command.get_name() != "help") {
             let examples = command.get_after_help().map(ToString::to_string).unwrap_or_default();
             let shown = format!("\n  dpop-gate {}", command.get_name());

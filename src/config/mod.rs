@@ -25,6 +25,7 @@ use crate::issuer::IssuerOptions;
 use crate::jose::PrivateKey;
 use crate::policy::{Auth, Cors, Mode, Requirement, RouteMatch};
 use crate::proxy::upstream::UpstreamOptions;
+use crate::replay::RedisOptions;
 use crate::secret::Secret;
 use crate::server::{Limits, ListenerOptions};
 use crate::target::Trust;
@@ -54,8 +55,10 @@ pub struct Config {
     pub proof: ProofPolicy,
     /// Nonces; `None` where they are off.
     pub nonce: Option<NonceConfig>,
-    /// Proofs held at once by the memory store.
+    /// Proofs held at once in memory.
     pub replay_capacity: usize,
+    /// The store that replicas share, if any.
+    pub redis: Option<RedisOptions>,
     /// Upstreams.
     pub upstreams: Vec<UpstreamOptions>,
     /// Routes, in the order of the file.

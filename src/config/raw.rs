@@ -271,12 +271,29 @@ pub(super) enum Store {
 #[derive(Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub(super) struct Redis {
-    /// `redis://` or `rediss://`.
+    /// `redis://`, `rediss://`, `unix:` and a path, `redis+sentinel://`, `redis+cluster://`; a password in it comes
+    /// from `${VAR}`.
     pub(super) url: String,
+    /// The password, instead of one in `url`.
+    pub(super) password_file: Option<String>,
     /// In front of every key.
     pub(super) key_prefix: String,
-    /// How long an answer may take.
+    /// How long an answer may take, connecting included.
     pub(super) timeout: Span,
+    /// TLS; with `rediss` only.
+    pub(super) tls: Option<RedisTls>,
+}
+
+/// TLS towards the shared store.
+#[derive(Deserialize, Serialize, JsonSchema, Default)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct RedisTls {
+    /// PEM: roots instead of the system's.
+    pub(super) ca: Option<String>,
+    /// PEM: the gate's own certificate, for mutual TLS.
+    pub(super) client_certificate: Option<String>,
+    /// PEM: its key.
+    pub(super) client_key: Option<String>,
 }
 
 /// What happens while the shared store is away.

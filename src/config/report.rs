@@ -151,6 +151,11 @@ impl Report {
         self.variables.contains(key)
     }
 
+    /// Whether some of the value is from the environment.
+    pub(super) fn is_from_environment(&self, key: &str) -> bool {
+        self.hidden.contains(key)
+    }
+
     /// The value for a message: in backticks, or not at all where it came from the environment.
     pub(super) fn shown(&self, key: &str, value: &str) -> String {
         if self.hidden.contains(key) {

@@ -3,56 +3,63 @@
 use std::path::Path;
 
 use super::configuration::Places;
-use super::issuer::{Client, SCOPES, TOKEN_LIFETIME};
+use super::issuer::{Client, Clients, SCOPES, TOKEN_LIFETIME};
 
-/// The whole text. `places.listen` is where the gate really listens; `executable` makes keys and proofs.
-pub(super) fn text(places: &Places, client: &Client, executable: &Path) -> String {
+/// The whole text; `executable` makes keys and proofs.
+pub(super) fn text(places: &Places, clients: &Clients, executable: &Path) -> String {
     let Places { admin, issuer, legacy, .. } = places;
-    let gate = origin(places);
-    let (id, secret) = (client.id, &client.secret);
+    let gate = places.origin();
+    let (confidential, public) = (&clients.confidential, &clients.public);
+    let secret = confidential.secret.as_deref().unwrap_or_default();
+    let redirect_uri = clients.redirect_uris.first().map_or("", String::as_str);
     let scopes = SCOPES.join(" ");
     let minutes = TOKEN_LIFETIME.as_secs() / 60;
-    let (succeeds, refused) = pastes(&gate, client, executable);
+    let shortest = shortest(&gate, &clients.confidential, executable);
+    let (succeeds, refused) = pastes(&gate, &clients.confidential, executable);
     format!(
         r#"dpop-gate demo. For development only: keys and tokens live in memory and end with it (Ctrl-C).
+
+  See it                {gate}/
 
   The gate              {gate}
     /api/...            the API: needs a token bound to your key, and a fresh proof with a nonce
     POST /token         the token endpoint: needs a fresh proof with a nonce
-  Authorization server  http://{issuer}  (development only)
+  Authorization server  the same origin, in front of http://{issuer}  (development only: asks nobody for a password)
   Legacy upstream       http://{legacy}  (knows nothing of OAuth; shows what it was sent)
   Metrics and probes    http://{admin}/metrics  /livez  /readyz
 
   Found from            {gate}/.well-known/oauth-protected-resource
-                        http://{issuer}/.well-known/oauth-authorization-server
-  Client                {id}, secret {secret}, scopes {scopes}, tokens for {minutes} minutes
+                        {gate}/.well-known/oauth-authorization-server
+  Clients               {confidential}, secret {secret}
+                        {public}, no secret: codes with PKCE, sent to {redirect_uri}
+                        scopes {scopes}; tokens for {minutes} minutes
 
-A call that succeeds. Paste into bash or zsh; the upstream shows who it was told you are:
+All eight steps in one paste:
+
+{shortest}
+The same by curl, a call that succeeds. Paste into bash or zsh; the upstream shows who it was told you are:
 
 {succeeds}
 The same request once more. Refused with 401: its proof is spent, as a thief's copy would be:
 
-{refused}"#
+{refused}"#,
+        confidential = confidential.id,
+        public = public.id,
     )
 }
 
-/// Where clients on this machine reach the gate.
-pub(super) fn origin(places: &Places) -> String {
-    let mut listen = places.listen;
-    if listen.ip().is_unspecified() {
-        listen.set_ip(if listen.is_ipv4() {
-            std::net::Ipv4Addr::LOCALHOST.into()
-        } else {
-            std::net::Ipv6Addr::LOCALHOST.into()
-        });
-    }
-    format!("http://{listen}")
+/// One command for the whole story.
+fn shortest(gate: &str, client: &Client, executable: &Path) -> String {
+    let executable = quoted(&executable.to_string_lossy());
+    let (id, secret) = (client.id, client.secret.as_deref().unwrap_or_default());
+    let client = format!("--client-id {id} --client-secret {secret}");
+    format!("    {executable} request -v --token-endpoint {gate}/token {client} {gate}/api/orders\n")
 }
 
 /// The call that succeeds, and the one that is refused; the second uses what the first left in the shell.
 fn pastes(gate: &str, client: &Client, executable: &Path) -> (String, String) {
     let executable = quoted(&executable.to_string_lossy());
-    let (id, secret) = (client.id, &client.secret);
+    let (id, secret) = (client.id, client.secret.as_deref().unwrap_or_default());
     let succeeds = format!(
         r#"    key=$(mktemp -d)/key.jwk; {executable} keygen --out "$key"
     proof() {{ {executable} proof --key "$key" --method "$1" --url "{gate}$2" "${{@:3}}"; }}

@@ -1,4 +1,4 @@
-//! A loopback HTTP/1.1 server for the demo's own two services. The gate in front of them is the real one.
+//! A loopback HTTP/1.1 server for the demo's own services. The gate in front of them is the real one.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -76,12 +76,25 @@ pub(super) fn plain(status: StatusCode, text: &'static str) -> Response<Bytes> {
     with_type(status, "text/plain; charset=utf-8", Bytes::from_static(text.as_bytes()))
 }
 
+/// Of methods, only these.
+pub(super) fn not_allowed(allowed: &'static str) -> Response<Bytes> {
+    let mut response = plain(StatusCode::METHOD_NOT_ALLOWED, "Not with this method.\n");
+    response.headers_mut().insert(http::header::ALLOW, http::HeaderValue::from_static(allowed));
+    response
+}
+
 /// A JSON document, indented for human eyes.
 pub(super) fn json(status: StatusCode, value: &serde_json::Value) -> Response<Bytes> {
     with_type(status, "application/json", Bytes::from(format!("{value:#}\n")))
 }
 
-fn with_type(status: StatusCode, media_type: &'static str, body: Bytes) -> Response<Bytes> {
+/// A page.
+pub(super) fn html(status: StatusCode, page: String) -> Response<Bytes> {
+    with_type(status, "text/html; charset=utf-8", Bytes::from(page))
+}
+
+/// A body of that type.
+pub(super) fn with_type(status: StatusCode, media_type: &'static str, body: Bytes) -> Response<Bytes> {
     let mut response = Response::new(body);
     *response.status_mut() = status;
     response.headers_mut().insert(http::header::CONTENT_TYPE, http::HeaderValue::from_static(media_type));

@@ -12,7 +12,7 @@ use crate::jose::{
     Algorithm, Compact, IgnoredSeed, JwkError, NameSeed, PublicKey, StrictSeed, StrictValue, TextSeed, parse_strictly,
 };
 
-use super::ProofError;
+use super::{Check, ProofError};
 
 /// Longest proof that is looked at, in bytes; an RS256 proof with a 4096-bit key has about 2 KiB.
 pub const MAX_PROOF_BYTES: usize = 8 * 1024;
@@ -36,8 +36,10 @@ pub struct Proof<'a> {
 }
 
 impl<'a> Proof<'a> {
-    /// Checks 2 to 7 of RFC 9449 section 4.3 but for the signature: form, `typ`, `alg` among `algorithms`, `jwk`.
-    pub fn parse(text: &'a str, algorithms: &[Algorithm]) -> Result<Self, ProofError> {
+    /// Checks 2 to 7 of RFC 9449 section 4.3 but for the signature: form, `typ`, `alg` among `algorithms`, `jwk`. Says
+    /// which check it has `reached`.
+    pub fn parse(text: &'a str, algorithms: &[Algorithm], reached: impl Fn(Check)) -> Result<Self, ProofError> {
+        reached(Check::WellFormed);
         // Check 2: "a single and well-formed JWT".
         let compact = Compact::parse(text, MAX_PROOF_BYTES).map_err(|_| ProofError::Malformed)?;
         let header = parse_strictly(&compact.header, HeaderSeed).ok_or(ProofError::Malformed)?;
@@ -46,23 +48,28 @@ impl<'a> Proof<'a> {
         if header.extended {
             return Err(ProofError::Malformed);
         }
+        reached(Check::Claims);
         // Check 3: "All required claims".
         let claims = parse_strictly(&compact.payload, ClaimsSeed).ok_or(ProofError::Malformed)?;
+        reached(Check::Typ);
         // Check 4: "The typ JOSE Header Parameter has the value dpop+jwt". To the letter: section 4.2 gives the value
         // in that form, and a proof with another one was not made for this.
         if header.typ.as_deref() != Some("dpop+jwt") {
             return Err(ProofError::WrongTyp);
         }
+        reached(Check::Algorithm);
         // Check 5: "a registered asymmetric digital signature algorithm, is not none, is supported by the application,
         // and is acceptable per local policy". Missing or no string is none of these.
         let algorithm = header.alg.as_deref().and_then(Algorithm::from_name);
         let algorithm = algorithm.filter(|named| algorithms.contains(named)).ok_or(ProofError::UnsupportedAlg)?;
+        reached(Check::NoPrivateKey);
         // Check 7: "The jwk JOSE Header Parameter does not contain a private key".
-        let jwk = StrictValue::from_value(header.jwk.ok_or(ProofError::InvalidJwk)?);
-        let key = PublicKey::from_jwk(&jwk).map_err(|error| match error {
-            JwkError::Private => ProofError::PrivateJwk,
-            JwkError::Unsupported | JwkError::Malformed => ProofError::InvalidJwk,
-        })?;
+        let jwk = header.jwk.map(|jwk| PublicKey::from_jwk(&StrictValue::from_value(jwk)));
+        if matches!(jwk, Some(Err(JwkError::Private))) {
+            return Err(ProofError::PrivateJwk);
+        }
+        reached(Check::UsableKey);
+        let key = jwk.and_then(Result::ok).ok_or(ProofError::InvalidJwk)?;
         // First half of check 6: the key's type decides what may sign, the header only says which.
         if !key.allows(algorithm) {
             return Err(ProofError::InvalidJwk);

@@ -132,7 +132,7 @@ fn outcome(case: Case, headers: &HeaderMap) -> (Result<VerifiedProof, Refused>, 
         awaited.set(true);
         case.bound.map(Bound)
     };
-    let outcome = ready(verify(headers, &expected, token)).map(|(proof, _)| proof);
+    let outcome = ready(verify(headers, &expected, token, |_| ())).map(|(proof, _)| proof);
     (outcome, awaited.get())
 }
 
@@ -509,7 +509,7 @@ fn the_proofs_of_the_rfc_pass() {
         };
         let headers = headers(&[format!("{HEADER}.{proof}").as_bytes()]);
         let token = async { Ok::<_, Refused>(Bound(bound)) };
-        let (verified, _) = ready(verify(&headers, &expected, token)).unwrap();
+        let (verified, _) = ready(verify(&headers, &expected, token, |_| ())).unwrap();
         assert_eq!((verified.jti(), verified.iat()), (jti, iat));
         assert_eq!(verified.thumbprint().to_string(), THUMBPRINT);
     }
@@ -518,15 +518,15 @@ fn the_proofs_of_the_rfc_pass() {
 proptest! {
     #[test]
     fn no_text_panics(text in "[A-Za-z0-9_.-]{0,200}|\\PC{0,60}") {
-        let _ = Proof::parse(&text, &Algorithm::ALL);
+        let _ = Proof::parse(&text, &Algorithm::ALL, |_| ());
     }
 
     #[test]
     fn no_header_or_claims_panic(header in "\\PC{0,60}", claims in r#"\{("(jti|htm|htu|iat|ath|nonce|x)":("a"|1|-1|1e9|null|\[\]|\{\}),?){0,7}\}"#) {
         let text = format!("{}.{}.AA", URL_SAFE_NO_PAD.encode(&header), URL_SAFE_NO_PAD.encode(&claims));
-        let _ = Proof::parse(&text, &Algorithm::ALL);
+        let _ = Proof::parse(&text, &Algorithm::ALL, |_| ());
         let text = format!("{}.{}.AA", URL_SAFE_NO_PAD.encode(header_text()), URL_SAFE_NO_PAD.encode(&claims));
-        if let Ok(proof) = Proof::parse(&text, &Algorithm::ALL) {
+        if let Ok(proof) = Proof::parse(&text, &Algorithm::ALL, |_| ()) {
             // Whatever is taken reads the same to serde_json.
             let claims: Value = serde_json::from_str(&claims).unwrap();
             prop_assert_eq!(claims["jti"].as_str(), Some(proof.jti.as_str()));

@@ -14,7 +14,7 @@ use crate::jose::{Algorithm, PublicKey, Thumbprint};
 use crate::secret::TokenDigest;
 use crate::target::Target;
 
-use super::{Proof, ProofError};
+use super::{Check, Proof, ProofError};
 
 /// The operator's part of the rules.
 #[derive(Debug, Clone)]
@@ -95,29 +95,41 @@ impl fmt::Debug for VerifiedProof {
 ///
 /// `token` verifies the access token; it is awaited only after everything that is cheaper has passed, and what it
 /// returns says which key the proof must be signed with. The signature, under a key that the caller chose, comes last.
+/// `reached` is told of each check before it is made: on an error the last one failed, and all before it have passed.
 ///
 /// This does not say that the proof is new (section 11.1): the caller still owes the claim of its `jti`.
 pub async fn verify<T, E, N>(
     headers: &HeaderMap,
     expected: &Expected<'_, N>,
     token: impl Future<Output = Result<T, E>>,
+    reached: impl Fn(Check),
 ) -> Result<(VerifiedProof, T), E>
 where
     T: BoundKey<E>,
     E: From<ProofError>,
     N: NonceCheck,
 {
-    let text = the_only_proof(headers)?; //                                     check 1
-    let proof = Proof::parse(text, &expected.policy.algorithms)?; //            checks 2, 3, 4, 5, 7
-    check_method(&proof, expected.methods)?; //                                 check 8
-    check_uri(&proof, expected.target)?; //                                     check 9
-    check_age(&proof, expected.policy, expected.now)?; //                       check 11
-    expected.nonces.check(proof.nonce.as_deref(), expected.now)?; //            check 10
-    check_token_hash(&proof, expected.token)?; //                               check 12, "ath"
+    reached(Check::OneProof);
+    let text = the_only_proof(headers)?;
+    let proof = Proof::parse(text, &expected.policy.algorithms, &reached)?; // WellFormed to UsableKey
+    reached(Check::Method);
+    check_method(&proof, expected.methods)?;
+    reached(Check::Uri);
+    check_uri(&proof, expected.target)?;
+    reached(Check::Age);
+    check_age(&proof, expected.policy, expected.now)?;
+    reached(Check::Nonce);
+    expected.nonces.check(proof.nonce.as_deref(), expected.now)?;
+    reached(Check::TokenHash);
+    check_token_hash(&proof, expected.token)?;
     let token = token.await?;
-    check_binding(&proof, token.bound_key())?; //                               check 12, "the public key"
+    if let Some(bound) = token.bound_key() {
+        reached(Check::Binding);
+        check_binding(&proof, bound)?;
+    }
     token.permits()?;
-    check_signature(&proof)?; //                                                check 6
+    reached(Check::Signature);
+    check_signature(&proof)?;
     Ok((VerifiedProof { key: proof.key, jti: proof.jti, iat: proof.iat }, token))
 }
 
@@ -130,6 +142,13 @@ fn the_only_proof(headers: &HeaderMap) -> Result<&str, ProofError> {
     }
     // Two proofs in one field, joined by a comma, are no base64url and end in `Proof::parse`.
     std::str::from_utf8(value.as_bytes()).map_err(|_| ProofError::Malformed)
+}
+
+/// The key that a request's one proof says to be signed with, **not verified**: for an operator who looks for a client
+/// whose requests are refused.
+pub fn claimed_key(headers: &HeaderMap) -> Option<Thumbprint> {
+    let proof = Proof::parse(the_only_proof(headers).ok()?, &Algorithm::ALL, |_| ()).ok()?;
+    Some(*proof.key.thumbprint())
 }
 
 /// Check 8: "The htm claim matches the HTTP method of the current request." Methods are case-sensitive (RFC 9110
@@ -175,8 +194,8 @@ fn check_token_hash(proof: &Proof<'_>, token: Option<&TokenDigest>) -> Result<()
 
 /// Check 12: "confirm that the public key to which the access token is bound matches the public key from the DPoP
 /// proof."
-fn check_binding(proof: &Proof<'_>, bound: Option<&Thumbprint>) -> Result<(), ProofError> {
-    if bound.is_none_or(|bound| bound == proof.key.thumbprint()) { Ok(()) } else { Err(ProofError::KeyMismatch) }
+fn check_binding(proof: &Proof<'_>, bound: &Thumbprint) -> Result<(), ProofError> {
+    if bound == proof.key.thumbprint() { Ok(()) } else { Err(ProofError::KeyMismatch) }
 }
 
 /// Check 6: "The JWT signature verifies with the public key contained in the jwk JOSE Header Parameter."

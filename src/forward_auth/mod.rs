@@ -14,19 +14,19 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use arc_swap::ArcSwap;
-use http::{HeaderMap, HeaderValue, StatusCode};
+use http::{HeaderMap, HeaderValue, Method, StatusCode, Uri};
 
 use crate::clock::{Clock, Timestamp};
 use crate::gate::{DPOP, Facts, Gate, Refusal, Reply, Spend, allowed_origin, write_cors};
-use crate::journal::Record;
+use crate::journal::{Recent, Record};
 use crate::metrics::{Outcome, RouteMetrics};
 use crate::policy::Route;
 use crate::target::{Peer, Trust};
 
-use original::{Original, Source};
 use permit::Permit;
 
 pub use envoy::{ExtAuthz, Ready};
+pub use original::{Original, Source};
 
 /// One configuration, running.
 #[derive(Debug)]
@@ -37,6 +37,8 @@ pub struct Live {
     pub trust: Trust,
     /// What counts requests without a route (label `none`).
     pub unrouted: Arc<RouteMetrics>,
+    /// The latest refusals, for the status page.
+    pub recent: Arc<Recent>,
 }
 
 /// The decision for other proxies; over HTTP it is a listener's door.
@@ -75,8 +77,13 @@ impl ForwardAuth {
     }
 
     /// Decides, counts and logs.
-    async fn judge(&self, live: &Live, asked: Result<Asked<'_>, Refusal>, mut record: Record) -> Verdict {
-        let now = self.clock.now();
+    async fn judge(
+        &self,
+        live: &Live,
+        asked: Result<Asked<'_>, Refusal>,
+        mut record: Record,
+        now: Timestamp,
+    ) -> Verdict {
         let decided = match asked {
             Ok(asked) => self.decide(live, asked, &mut record, now).await,
             Err(refusal) => Err(refusal),
@@ -140,8 +147,17 @@ impl ForwardAuth {
         let admitted = gate.admit(route, &facts, now).await;
         record.decision = Some(began.elapsed());
         gate.metrics.decision_seconds.observe(began.elapsed().as_secs_f64());
+        if admitted.as_ref().map_or(true, |admission| admission.reported().is_some()) {
+            record.claimed_key = live.recent.claimed_key(headers, now);
+        }
         let admission = record.admission.insert(Arc::new(admitted?));
         Ok(Verdict::Permit(Permit::of(gate, admission, route, headers, now)))
+    }
+}
+
+impl Live {
+    fn record(&self, head: (&Method, &Uri, &HeaderMap), peer: &Peer, now: Timestamp) -> Record {
+        Record::begin(head, peer, &self.trust, (&self.unrouted, &self.recent), now)
     }
 }
 

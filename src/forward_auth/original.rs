@@ -16,18 +16,18 @@ pub(super) const X_ORIGINAL_URL: HeaderName = HeaderName::from_static("x-origina
 
 /// The original request's method and target.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Original {
+pub struct Original {
     /// To the letter.
-    pub(super) method: Method,
+    pub method: Method,
     /// As the client addressed it.
-    pub(super) target: Target,
+    pub target: Target,
     /// Who says so.
-    pub(super) source: Source,
+    pub source: Source,
 }
 
 /// Where the original request was found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Source {
+pub enum Source {
     /// In headers beside another request's line, which only asks.
     Told,
     /// It is the request itself, or Envoy's account of it: an answer of the gate's own reaches the client.
@@ -41,7 +41,21 @@ impl Original {
     /// Sources that disagree, and a method without a URL or the reverse, are [`TargetError::Conflicting`]: half of a
     /// source means that the proxy's configuration is not what somebody thinks it is.
     pub(super) fn of(parts: &Parts, peer: &Peer, trust: &Trust) -> Result<Self, TargetError> {
-        let headers = &parts.headers;
+        Self::told((&parts.method, &parts.uri, &parts.headers), peer, trust)
+    }
+
+    /// Whether these headers tell of another request than the one they came with.
+    pub fn is_told_by(headers: &HeaderMap) -> bool {
+        let names = [X_FORWARDED_METHOD, X_FORWARDED_URI, X_ORIGINAL_METHOD, X_ORIGINAL_URL];
+        names.iter().any(|name| headers.contains_key(name))
+    }
+
+    /// The same, out of the parts of a request's head.
+    pub fn told(
+        (own_method, own_uri, headers): (&Method, &Uri, &HeaderMap),
+        peer: &Peer,
+        trust: &Trust,
+    ) -> Result<Self, TargetError> {
         let method = agreed(headers, &[X_FORWARDED_METHOD, X_ORIGINAL_METHOD])?;
         let original_url = agreed(headers, &[X_ORIGINAL_URL])?.map(Url::of).transpose()?;
         let forwarded_uri = agreed(headers, &[X_FORWARDED_URI])?;
@@ -49,7 +63,7 @@ impl Original {
         let path = one_of(paths.into_iter().flatten())?;
 
         let (source, method, uri) = match (method, path) {
-            (None, None) => (Source::Itself, parts.method.clone(), parts.uri.clone()),
+            (None, None) => (Source::Itself, own_method.clone(), own_uri.clone()),
             (Some(method), Some(path)) => (
                 Source::Told,
                 Method::from_bytes(method.as_bytes()).map_err(|_| TargetError::Conflicting)?,

@@ -5,7 +5,6 @@ use http::request::Parts;
 use http::{HeaderName, HeaderValue, StatusCode};
 
 use crate::gate::{Refusal, Reply};
-use crate::journal::Record;
 use crate::target::Peer;
 
 use super::original::{Original, X_ORIGINAL_URL};
@@ -21,8 +20,9 @@ impl ForwardAuth {
     /// Decides on the request that `parts` describes: 200 with the identity headers, or the refusal.
     pub async fn handle(&self, parts: &Parts, peer: &Peer) -> Reply {
         let live = self.live.load_full();
-        let record = Record::begin((&parts.method, &parts.uri, &parts.headers), peer, &live.trust, &live.unrouted);
-        match self.judge(&live, asked(&live, parts, peer), record).await {
+        let now = self.clock.now();
+        let record = live.record((&parts.method, &parts.uri, &parts.headers), peer, now);
+        match self.judge(&live, asked(&live, parts, peer), record, now).await {
             Verdict::Permit(permit) => permitted(permit),
             Verdict::Answer(mut reply, permit) => {
                 // To Envoy, 200 is leave to forward.

@@ -1,22 +1,22 @@
 //! The decision itself.
 
 use std::future::Future;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use http::HeaderMap;
 
 use crate::clock::Timestamp;
 use crate::dpop::{self, BoundKey, Expected, NonceCheck, ProofError, VerifiedProof};
 use crate::jose::Thumbprint;
-use crate::nonce::Nonces;
+use crate::nonce::{Accepted, Nonces};
 use crate::policy::{Auth, Mode, Requirement, Route, Unmet};
-use crate::replay::ProofId;
+use crate::replay::{ProofId, ReplayError};
 use crate::secret::{AccessToken, TokenDigest};
 use crate::target::{Peer, Target, TargetError};
 use crate::token::{Binding, TokenError, VerifiedToken};
 
 use super::credentials::Credentials;
+use super::witness::{Nobody, Step, Witness};
 use super::{Gate, Refusal};
 
 /// What is known of a request when it is judged.
@@ -64,7 +64,7 @@ pub(super) enum Caller {
 
 impl Admission {
     /// Of nobody in particular, and of nothing that was judged.
-    pub(super) const fn of_anyone() -> Self {
+    const fn of_anyone() -> Self {
         Self { caller: Caller::Anyone, reported: None, nonce: None }
     }
 
@@ -113,20 +113,30 @@ impl Gate {
 
     /// Decides. In report mode a refusal becomes an [`Admission`] of nobody in particular that says so.
     pub async fn admit(&self, route: &Route, facts: &Facts<'_>, now: Timestamp) -> Result<Admission, Refusal> {
-        match (self.decide(route, facts, now).await, route.mode) {
+        match (self.decide(route, facts, now, &Nobody).await, route.mode) {
             (Err(refusal), Mode::Report) => Ok(self.report(refusal, now)),
             (decision, Mode::Enforce | Mode::Report) => decision,
         }
     }
 
-    async fn decide(&self, route: &Route, facts: &Facts<'_>, now: Timestamp) -> Result<Admission, Refusal> {
+    /// `witness` is told of each step.
+    pub(super) async fn decide(
+        &self,
+        route: &Route,
+        facts: &Facts<'_>,
+        now: Timestamp,
+        witness: &impl Witness,
+    ) -> Result<Admission, Refusal> {
         match route.auth {
             Auth::Public => Ok(Admission::of_anyone()),
-            Auth::TokenEndpoint => self.admit_key(facts, now).await,
-            Auth::Dpop | Auth::DpopOrBearer => match Credentials::of(facts.headers, facts.target.query())? {
-                Credentials::Dpop(token) => self.admit_bound(&route.require, facts, token, now).await,
-                Credentials::Bearer(token) => self.admit_bearer(route, facts.peer, token, now).await,
-            },
+            Auth::TokenEndpoint => self.admit_key(facts, now, witness).await,
+            Auth::Dpop | Auth::DpopOrBearer => {
+                witness.reached(Step::Credentials);
+                match Credentials::of(facts.headers, facts.target.query())? {
+                    Credentials::Dpop(token) => self.admit_bound(&route.require, facts, token, now, witness).await,
+                    Credentials::Bearer(token) => self.admit_bearer(route, facts.peer, token, now, witness).await,
+                }
+            }
         }
     }
 
@@ -137,24 +147,25 @@ impl Gate {
         facts: &Facts<'_>,
         token: AccessToken,
         now: Timestamp,
+        witness: &impl Witness,
     ) -> Result<Admission, Refusal> {
         let digest = token.digest();
         let verified = async {
-            let token = self.issuers.verify(&token, &digest, now, self.proof.clock_skew).await?;
+            let token = self.vouched(&token, &digest, now, witness).await?;
             let jkt = bound_to(&token, facts.peer)?.ok_or(Refusal::TokenNotBound)?;
-            Ok::<_, Refusal>(BoundToken { token, jkt, require })
+            Ok::<_, Refusal>(BoundToken { token, jkt, require, witness })
         };
-        let (proof, bound, nonce) = self.prove(facts, Some(&digest), verified, now).await?;
-        self.spend(&proof, facts.spend, now).await?;
+        let (proof, bound, nonce) = self.prove(facts, Some(&digest), verified, now, witness).await?;
+        self.spend(&proof, nonce, facts.spend, now, witness).await?;
         let caller = Caller::Token { token: bound.token, text: token, jkt: Some(*proof.thumbprint()) };
-        Ok(Admission { caller, reported: None, nonce })
+        Ok(Admission { caller, reported: None, nonce: self.renewed(nonce, now) })
     }
 
     /// RFC 9449 section 5: a token endpoint takes a proof and no token; the client's own authentication is not ours.
-    async fn admit_key(&self, facts: &Facts<'_>, now: Timestamp) -> Result<Admission, Refusal> {
-        let (proof, AnyKey, nonce) = self.prove(facts, None, async { Ok::<_, Refusal>(AnyKey) }, now).await?;
-        self.spend(&proof, facts.spend, now).await?;
-        Ok(Admission { caller: Caller::Key(*proof.thumbprint()), reported: None, nonce })
+    async fn admit_key(&self, facts: &Facts<'_>, now: Timestamp, witness: &impl Witness) -> Result<Admission, Refusal> {
+        let (proof, AnyKey, nonce) = self.prove(facts, None, async { Ok::<_, Refusal>(AnyKey) }, now, witness).await?;
+        self.spend(&proof, nonce, facts.spend, now, witness).await?;
+        Ok(Admission { caller: Caller::Key(*proof.thumbprint()), reported: None, nonce: self.renewed(nonce, now) })
     }
 
     /// The `Bearer` scheme: a bound token never passes under it (RFC 9449 section 7.2), an unbound one only where the
@@ -165,44 +176,84 @@ impl Gate {
         peer: &Peer,
         token: AccessToken,
         now: Timestamp,
+        witness: &impl Witness,
     ) -> Result<Admission, Refusal> {
         let digest = token.digest();
         if route.auth == Auth::Dpop && self.issuers.must_ask(&token, &digest, now) {
             // Nothing passes here under this scheme; a stranger must not keep the issuer busy with it.
+            witness.reached(Step::Bound);
             return Err(Refusal::TokenNotBound);
         }
-        let verified = self.issuers.verify(&token, &digest, now, self.proof.clock_skew).await?;
+        let verified = self.vouched(&token, &digest, now, witness).await?;
         if bound_to(&verified, peer)?.is_some() {
             return Err(Refusal::BoundTokenAsBearer);
         }
         if route.auth != Auth::DpopOrBearer {
             return Err(Refusal::TokenNotBound);
         }
+        witness.reached(Step::Granted);
         grants(&verified, &route.require)?;
         let caller = Caller::Token { token: verified, text: token, jkt: None };
         Ok(Admission { caller, reported: None, nonce: None })
     }
 
-    /// The checklist, and the nonce that the response has to carry if the proof's is past half its lifetime.
+    /// The token, once its issuer vouches for it; what it is bound to is looked at next.
+    async fn vouched(
+        &self,
+        token: &AccessToken,
+        digest: &TokenDigest,
+        now: Timestamp,
+        witness: &impl Witness,
+    ) -> Result<Arc<VerifiedToken>, Refusal> {
+        witness.reached(Step::Token);
+        let verified = match witness.vouch(&self.issuers, token, digest, now).await {
+            Some(vouched) => vouched,
+            None => self.issuers.verify(token, digest, now, self.proof.clock_skew).await,
+        };
+        if matches!(verified, Ok(_) | Err(TokenError::NotBound)) {
+            witness.reached(Step::Bound);
+        }
+        Ok(verified?)
+    }
+
+    /// The checklist, and what is known of the proof's nonce.
     async fn prove<T: BoundKey<Refusal>>(
         &self,
         facts: &Facts<'_>,
         token: Option<&TokenDigest>,
         verified: impl Future<Output = Result<T, Refusal>>,
         now: Timestamp,
-    ) -> Result<(VerifiedProof, T, Option<String>), Refusal> {
-        let nonces = NonceJudge { nonces: self.nonces.as_ref(), renew: AtomicBool::new(false) };
+        witness: &impl Witness,
+    ) -> Result<(VerifiedProof, T, Option<Accepted>), Refusal> {
+        let nonces = NonceJudge { nonces: self.nonces.as_ref(), accepted: OnceLock::new() };
         let expected =
             Expected { methods: facts.methods, target: facts.target, token, nonces: &nonces, policy: &self.proof, now };
-        let (proof, bound) = dpop::verify(facts.headers, &expected, verified).await?;
-        let renew = nonces.renew.load(Ordering::Relaxed);
-        let nonce = self.nonces.as_ref().filter(|_| renew).map(|nonces| nonces.issue(now));
-        Ok((proof, bound, nonce))
+        let reached = |check| witness.reached(Step::Proof(check));
+        let (proof, bound) = dpop::verify(facts.headers, &expected, verified, reached).await?;
+        Ok((proof, bound, nonces.accepted.into_inner()))
+    }
+
+    /// The nonce that the response has to carry, if the proof's is past half its lifetime.
+    fn renewed(&self, nonce: Option<Accepted>, now: Timestamp) -> Option<String> {
+        nonce.filter(|nonce| nonce.renew).and_then(|_| self.fresh_nonce(now))
+    }
+
+    /// `None` where nonces are off.
+    pub(super) fn fresh_nonce(&self, now: Timestamp) -> Option<String> {
+        self.nonces.as_ref().map(|nonces| nonces.issue(now, self.replay.life()))
     }
 
     /// Spends the proof, last of all: a refused request burns no `jti`.
-    async fn spend(&self, proof: &VerifiedProof, spend: Spend, now: Timestamp) -> Result<(), Refusal> {
-        let id = ProofId::new(proof.thumbprint(), proof.jti(), proof.iat());
+    async fn spend(
+        &self,
+        proof: &VerifiedProof,
+        nonce: Option<Accepted>,
+        spend: Spend,
+        now: Timestamp,
+        witness: &impl Witness,
+    ) -> Result<(), Refusal> {
+        witness.reached(Step::Unused);
+        let id = ProofId::new(proof.thumbprint(), proof.jti(), proof.iat(), nonce);
         match spend {
             Spend::Consume => self.replay.claim(&id, now).await?,
             Spend::Check => self.replay.check(&id, now).await?,
@@ -212,8 +263,12 @@ impl Gate {
 
     fn report(&self, refusal: Refusal, now: Timestamp) -> Admission {
         // A client that lacks only a nonce learns one here, so that it is ready when the route is enforced.
-        let wants_nonce = matches!(refusal, Refusal::Proof(ProofError::NonceMissing | ProofError::NonceInvalid));
-        let nonce = self.nonces.as_ref().filter(|_| wants_nonce).map(|nonces| nonces.issue(now));
+        let wants_nonce = matches!(
+            refusal,
+            Refusal::Proof(ProofError::NonceMissing | ProofError::NonceInvalid)
+                | Refusal::Replay(ReplayError::OtherLife)
+        );
+        let nonce = if wants_nonce { self.fresh_nonce(now) } else { None };
         Admission { caller: Caller::Anyone, reported: Some(refusal), nonce }
     }
 }
@@ -244,18 +299,20 @@ fn grants(token: &VerifiedToken, require: &Requirement) -> Result<(), Refusal> {
     })
 }
 
-struct BoundToken<'a> {
+struct BoundToken<'a, W> {
     token: Arc<VerifiedToken>,
     jkt: Thumbprint,
     require: &'a Requirement,
+    witness: &'a W,
 }
 
-impl BoundKey<Refusal> for BoundToken<'_> {
+impl<W: Witness> BoundKey<Refusal> for BoundToken<'_, W> {
     fn bound_key(&self) -> Option<&Thumbprint> {
         Some(&self.jkt)
     }
 
     fn permits(&self) -> Result<(), Refusal> {
+        self.witness.reached(Step::Granted);
         grants(&self.token, self.require)
     }
 }
@@ -275,7 +332,7 @@ impl BoundKey<Refusal> for AnyKey {
 
 struct NonceJudge<'a> {
     nonces: Option<&'a Nonces>,
-    renew: AtomicBool,
+    accepted: OnceLock<Accepted>,
 }
 
 impl NonceCheck for NonceJudge<'_> {
@@ -283,7 +340,8 @@ impl NonceCheck for NonceJudge<'_> {
         let Some(nonces) = self.nonces else { return Ok(()) };
         let nonce = nonce.ok_or(ProofError::NonceMissing)?;
         let accepted = nonces.check(nonce, now).map_err(|_| ProofError::NonceInvalid)?;
-        self.renew.store(accepted.renew, Ordering::Relaxed);
+        // A proof has one nonce, and it is judged once.
+        let _ = self.accepted.set(accepted);
         Ok(())
     }
 }

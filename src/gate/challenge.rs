@@ -68,8 +68,8 @@ impl Gate {
         let description = describe(refusal, audience);
         let mut reply = error_reply(status, error, &description);
         let headers = reply.headers_mut();
-        let nonces = self.nonces.as_ref().filter(|_| carries_nonce(status, challenge, audience));
-        if let Some(nonce) = nonces.and_then(|nonces| HeaderValue::try_from(nonces.issue(now)).ok()) {
+        let nonce = if carries_nonce(status, challenge, audience) { self.fresh_nonce(now) } else { None };
+        if let Some(nonce) = nonce.and_then(|nonce| HeaderValue::try_from(nonce).ok()) {
             headers.insert(DPOP_NONCE, nonce);
         }
         if let Some(wait) = refusal.retry_after() {
@@ -172,7 +172,9 @@ fn wire(refusal: Refusal, audience: Audience) -> (StatusCode, &'static str, Chal
             | ProofError::AthMismatch => invalid_proof,
         },
         Refusal::Replay(error) => match error {
-            ReplayError::Replayed | ReplayError::BeforeFloor => invalid_proof,
+            ReplayError::Replayed | ReplayError::BeforeFloor | ReplayError::AheadOfStore => invalid_proof,
+            // As where the gate's own memory begins: the client mends itself in one round trip.
+            ReplayError::OtherLife => (proof_status, "use_dpop_nonce", Challenge::Proof),
             ReplayError::KeyQuota(_) => (StatusCode::TOO_MANY_REQUESTS, "too_many_requests", Challenge::None),
             ReplayError::Full(_) | ReplayError::Unavailable(_) => unavailable,
         },
@@ -236,6 +238,9 @@ mod tests {
             (Refusal::Proof(ProofError::Missing), Auth::TokenEndpoint, 400, "invalid_dpop_proof", true),
             (Refusal::Proof(ProofError::NonceMissing), Auth::TokenEndpoint, 400, "use_dpop_nonce", true),
             (Refusal::Replay(ReplayError::Replayed), Auth::TokenEndpoint, 400, "invalid_dpop_proof", true),
+            (Refusal::Replay(ReplayError::OtherLife), Auth::Dpop, 401, "use_dpop_nonce", true),
+            (Refusal::Replay(ReplayError::OtherLife), Auth::TokenEndpoint, 400, "use_dpop_nonce", true),
+            (Refusal::Replay(ReplayError::AheadOfStore), Auth::Dpop, 401, "invalid_dpop_proof", true),
             (Refusal::Target(TargetError::Conflicting), Auth::Dpop, 400, "invalid_request", false),
             (
                 Refusal::Replay(ReplayError::KeyQuota(Duration::from_millis(1200))),

@@ -54,7 +54,7 @@ pub(crate) fn gate_with_paths(auth: Auth, paths: &[PathMatch]) -> Gate {
             process: ProcessTag([0; 8]),
             others_not_before: None,
         })),
-        replay: Arc::new(ReplayStore::Memory(MemoryStore::new(memory, metrics.replay_entries.clone()))),
+        replay: Arc::new(ReplayStore::Memory(Arc::new(MemoryStore::new(memory, metrics.replay_entries.clone())))),
         issuers: Arc::new(Issuers::new(Vec::new(), Bounds::default(), Clock::System, Arc::clone(&metrics), tls, None)),
         identity: IdentityOptions {
             headers: vec![(HeaderName::from_static("x-auth-subject"), "sub".to_owned())],

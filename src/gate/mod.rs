@@ -11,6 +11,7 @@ mod identity;
 mod members;
 mod refusal;
 mod wellknown;
+mod witness;
 
 use std::sync::Arc;
 
@@ -29,6 +30,7 @@ pub use cors::{Preflighted, allowed_origin, write_cors};
 pub use identity::{DPOP, ForwardToken, IdentityOptions};
 pub use members::{has_token, tokens};
 pub use refusal::Refusal;
+pub use witness::{Step, Witness};
 
 /// One configuration's rules, complete: what the doors ask.
 #[derive(Debug)]

@@ -100,6 +100,8 @@ impl Refusal {
             Self::Replay(error) => match error {
                 ReplayError::Replayed => Reason::Replayed,
                 ReplayError::BeforeFloor => Reason::IatExpired,
+                ReplayError::AheadOfStore => Reason::IatInFuture,
+                ReplayError::OtherLife => Reason::NonceInvalid,
                 ReplayError::KeyQuota(_) => Reason::KeyQuota,
                 ReplayError::Full(_) | ReplayError::Unavailable(_) => Reason::StoreUnavailable,
             },

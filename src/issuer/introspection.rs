@@ -208,7 +208,7 @@ impl Introspector {
 }
 
 /// HTTP Basic with form-encoded name and secret (RFC 6749 section 2.3.1).
-pub(super) fn basic(client_id: &str, client_secret: &Secret) -> HeaderValue {
+pub fn basic(client_id: &str, client_secret: &Secret) -> HeaderValue {
     let secret = Zeroizing::new(encode(client_secret.reveal()));
     let pair = Zeroizing::new(format!("{}:{}", encode(client_id.as_bytes()), *secret));
     let header = Zeroizing::new(format!("Basic {}", STANDARD.encode(pair.as_bytes())));
@@ -218,7 +218,8 @@ pub(super) fn basic(client_id: &str, client_secret: &Secret) -> HeaderValue {
     value
 }
 
-fn encode(bytes: &[u8]) -> String {
+/// A name or value of a form.
+pub fn encode(bytes: &[u8]) -> String {
     percent_encode(bytes, FORM).to_string()
 }
 

@@ -31,6 +31,7 @@ use introspection::{IntrospectionOptions, Introspector};
 use jwt::{Jwt, JwtRules, TOKEN_BYTES};
 use refresh::{KeyRing, KeySource};
 
+pub use introspection::{basic as basic_authorization, encode as form_encode};
 pub use keys::check_jwks;
 
 /// One issuer, as the operator names it.

@@ -7,13 +7,15 @@ use std::time::{Duration, Instant};
 use http::{HeaderMap, HeaderValue, Method, StatusCode, Uri};
 use tracing::Level;
 
+use crate::clock::Timestamp;
 use crate::gate::Admission;
+use crate::jose::Thumbprint;
 use crate::metrics::{Outcome, Reason, RouteMetrics};
 use crate::policy::Route;
 use crate::target::{Peer, Target, Trust};
 
-use super::Identifiers;
 use super::client::client_address;
+use super::{Identifiers, Recent, RecentRefusal};
 
 /// The status in the log of a request whose client went away before there was an answer: nobody was sent it.
 const CLIENT_GONE: u16 = 499;
@@ -38,6 +40,10 @@ pub struct Record {
     pub decision: Option<Duration>,
     /// How long the upstream took to its response head.
     pub upstream: Option<Duration>,
+    /// Of a request that was refused, or would have been: the key that its proof names, proved or not.
+    pub claimed_key: Option<Thumbprint>,
+    recent: Arc<Recent>,
+    now: Timestamp,
     started: Instant,
     unrouted: Arc<RouteMetrics>,
     line: Option<Line>,
@@ -58,7 +64,8 @@ impl Record {
         (method, uri, headers): (&Method, &Uri, &HeaderMap),
         peer: &Peer,
         trust: &Trust,
-        unrouted: &Arc<RouteMetrics>,
+        (unrouted, recent): (&Arc<RouteMetrics>, &Arc<Recent>),
+        now: Timestamp,
     ) -> Self {
         let line = tracing::enabled!(target: "dpop_gate::access", Level::INFO).then(|| {
             let believed = |ip: IpAddr| trust.believes(&Peer { ip, ..peer.clone() });
@@ -77,6 +84,9 @@ impl Record {
             allowed_origin: None,
             decision: None,
             upstream: None,
+            recent: Arc::clone(recent),
+            now,
+            claimed_key: None,
             started: Instant::now(),
             unrouted: Arc::clone(unrouted),
             line,
@@ -97,6 +107,8 @@ impl Record {
         metrics.finished(outcome, self.started.elapsed());
         if let Some(reason) = reason {
             metrics.refused(reason);
+            let route = self.route.as_ref().map(|route| route.metrics.label().to_owned());
+            self.recent.note(RecentRefusal { at: self.now, route, reason, status, jkt: self.claimed_key });
         }
         if matches!(refused, Some(Reason::NonceMissing | Reason::NonceInvalid)) {
             metrics.challenged();

@@ -10,6 +10,7 @@ use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, V
 use http_body::Body as _;
 use hyper::body::Incoming;
 
+use crate::clock::Timestamp;
 use crate::gate::{Admission, Facts, Refusal, Reply, Spend, allowed_origin, error_reply, write_cors};
 use crate::journal::Record;
 use crate::metrics::{Outcome, Reason};
@@ -44,7 +45,9 @@ impl Proxy {
     /// Answers a request: always with a response, counted and logged once.
     pub async fn handle(&self, request: Request<Incoming>, peer: &Peer) -> Response<Body> {
         let live = self.live.load_full();
-        let mut record = Record::begin(head(&request), peer, &live.gate.trust, &live.unrouted);
+        let now = self.clock.now();
+        let counted = (&live.unrouted, &live.recent);
+        let mut record = Record::begin(head(&request), peer, &live.gate.trust, counted, now);
         let version = request.version();
         // From here on the body reads itself to its end wherever the journey stops.
         let (parts, incoming) = request.into_parts();
@@ -52,7 +55,7 @@ impl Proxy {
         let (body, watch) = body::from_client(incoming, version, &parts.headers, limits, &live.gate);
         let request = Request::from_parts(parts, body);
 
-        let ended = self.journey(&live, request, &watch, peer, &mut record).await;
+        let ended = self.journey(&live, request, &watch, peer, &mut record, now).await;
         let (outcome, reason, mut response) = match ended {
             Ok((outcome, response)) => (outcome, None, response),
             Err(failure) => {
@@ -85,8 +88,8 @@ impl Proxy {
         watch: &BodyWatch,
         peer: &Peer,
         record: &mut Record,
+        now: Timestamp,
     ) -> Result<(Outcome, Response<Body>), Failure> {
-        let now = self.clock.now();
         let upgrade = Upgrade::of(&mut request)?;
         let method = Upgrade::method(upgrade.as_ref(), request.method());
         let target = &*record.target.insert(Target::of(request.uri(), request.headers(), peer, &live.gate.trust)?);
@@ -99,7 +102,7 @@ impl Proxy {
         }
         let route = &*record.route.insert(Arc::clone(live.gate.route(&method, target)?));
         record.allowed_origin = route.cors.as_ref().and_then(|cors| allowed_origin(cors, request.headers()));
-        within_limit(request.body(), live.body_bytes)?;
+        within_limit(request.body().size_hint().lower(), live.body_bytes)?;
 
         let began = Instant::now();
         let admitted = {
@@ -111,6 +114,9 @@ impl Proxy {
         };
         record.decision = Some(began.elapsed());
         self.metrics.decision_seconds.observe(began.elapsed().as_secs_f64());
+        if admitted.as_ref().map_or(true, |admission| admission.reported().is_some()) {
+            record.claimed_key = live.recent.claimed_key(request.headers(), now);
+        }
         let admission = &*record.admission.insert(Arc::new(admitted?));
 
         let identifiers = &record.identifiers;
@@ -174,9 +180,8 @@ fn preflighted(headers: HeaderMap) -> Response<Body> {
 }
 
 /// A length that is announced is refused at once; one that is not is counted as it comes.
-fn within_limit(body: &RequestBody, limit: u64) -> Result<(), Refusal> {
-    let too_large = limit > 0 && body.size_hint().lower() > limit;
-    if too_large { Err(Refusal::BodyTooLarge) } else { Ok(()) }
+pub fn within_limit(announced: u64, limit: u64) -> Result<(), Refusal> {
+    if limit > 0 && announced > limit { Err(Refusal::BodyTooLarge) } else { Ok(()) }
 }
 
 /// The request as the upstream gets it: the path that was matched, and headers written anew.

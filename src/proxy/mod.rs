@@ -16,11 +16,13 @@ use arc_swap::ArcSwap;
 
 use crate::clock::Clock;
 use crate::gate::Gate;
+use crate::journal::Recent;
 use crate::metrics::{Metrics, RouteMetrics};
 
 use upstream::Upstream;
 
 pub use body::Body;
+pub use handle::within_limit;
 
 /// One configuration, running: a request takes one `Arc` of it and keeps it to its end.
 #[derive(Debug)]
@@ -35,6 +37,8 @@ pub struct Live {
     pub body_pause: Duration,
     /// What counts requests without a route (label `none`).
     pub unrouted: Arc<RouteMetrics>,
+    /// The latest refusals, for the status page.
+    pub recent: Arc<Recent>,
 }
 
 /// The proxy: the running configuration and the clock.

@@ -72,6 +72,7 @@ async fn stage() -> Stage {
         body_bytes: 100_000,
         body_pause: Duration::from_secs(60),
         unrouted: metrics.route("none"),
+        recent: Arc::default(),
     };
     let live = Arc::new(ArcSwap::from_pointee(live));
     let proxy = Arc::new(Proxy::new(live, Clock::System, Arc::clone(&metrics)));
@@ -146,7 +147,7 @@ fn gate(metrics: &Arc<Metrics>) -> Gate {
             process: ProcessTag([0; 8]),
             others_not_before: None,
         })),
-        replay: Arc::new(ReplayStore::Memory(MemoryStore::new(memory, metrics.replay_entries.clone()))),
+        replay: Arc::new(ReplayStore::Memory(Arc::new(MemoryStore::new(memory, metrics.replay_entries.clone())))),
         issuers: Arc::new(Issuers::new(Vec::new(), Bounds::default(), Clock::System, Arc::clone(metrics), tls, None)),
         identity: IdentityOptions {
             headers: vec![(http::HeaderName::from_static("x-auth-subject"), "sub".to_owned())],

@@ -24,7 +24,7 @@ impl Forwarded {
             forwarded.read_standard(text(line)?).ok_or(TargetError::Conflicting)?;
         }
         for member in list(headers, "x-forwarded-proto")? {
-            agree(&mut forwarded.scheme, proto(member)).ok_or(TargetError::Conflicting)?;
+            agree(&mut forwarded.scheme, Scheme::named(member)).ok_or(TargetError::Conflicting)?;
         }
         for member in list(headers, "x-forwarded-host")? {
             agree(&mut forwarded.authority, Authority::parse(member)).ok_or(TargetError::Conflicting)?;
@@ -48,7 +48,7 @@ impl Forwarded {
                 let (value, after) = split_value(after.strip_prefix('=')?)?;
                 let name = name.to_ascii_lowercase();
                 match name.as_str() {
-                    "proto" => agree(&mut self.scheme, proto(&value))?,
+                    "proto" => agree(&mut self.scheme, Scheme::named(&value))?,
                     "host" => agree(&mut self.authority, Authority::parse(&value))?,
                     _ => {}
                 }
@@ -100,15 +100,6 @@ fn list<'a>(headers: &'a HeaderMap, name: &str) -> Result<Vec<&'a str>, TargetEr
 
 fn text(line: &http::HeaderValue) -> Result<&str, TargetError> {
     line.to_str().map_err(|_| TargetError::Conflicting)
-}
-
-/// Traefik and others say `wss` of a WebSocket's handshake, which is an https request (RFC 6455 section 3).
-fn proto(text: &str) -> Option<Scheme> {
-    match text.to_ascii_lowercase().as_str() {
-        "http" | "ws" => Some(Scheme::Http),
-        "https" | "wss" => Some(Scheme::Https),
-        _ => None,
-    }
 }
 
 /// RFC 9110 section 5.6.2.

@@ -33,6 +33,16 @@ impl Scheme {
         }
     }
 
+    /// The scheme of that name, in any case. `ws` and `wss` too: a WebSocket's handshake is a request over http or
+    /// https (RFC 6455 section 3).
+    pub fn named(text: &str) -> Option<Self> {
+        match text.to_ascii_lowercase().as_str() {
+            "http" | "ws" => Some(Self::Http),
+            "https" | "wss" => Some(Self::Https),
+            _ => None,
+        }
+    }
+
     /// RFC 9110 sections 4.2.1 and 4.2.2.
     const fn default_port(self) -> u16 {
         match self {

@@ -50,7 +50,8 @@ pub struct ClaimRules {
 }
 
 /// A token whose issuer vouches for it. Only [`VerifiedToken::check`] and [`VerifiedToken::check_introspected`] make
-/// one, and only `issuer` calls those, after the signature or the introspection.
+/// one, and only `issuer` calls those, after the signature or the introspection (and `explain`, which takes a token at
+/// its word and lets nothing pass by it).
 #[derive(Debug, Clone)]
 pub struct VerifiedToken {
     claims: Map<String, Value>,
@@ -114,21 +115,20 @@ impl VerifiedToken {
         skew: Duration,
     ) -> Result<Self, TokenError> {
         let not_before = numeric_date(&claims, "nbf")?;
-        let binding = Binding::of(claims.get("cnf"))?;
-        let token = Self { claims, binding, expires };
-        token.still_valid(now, skew)?;
+        not_ended(expires, now, skew)?;
         // RFC 7519 section 4.1.5: not before `nbf`.
         if not_before.is_some_and(|not_before| now + skew < not_before) {
             return Err(TokenError::NotYetValid);
         }
-        Ok(token)
+        // Last: whoever hears that it is not bound knows that nothing else is wrong with it.
+        let binding = Binding::of(claims.get("cnf"))?;
+        Ok(Self { claims, binding, expires })
     }
 
     /// Whether it still holds at `now`: for a token out of the cache. `nbf` cannot come back, so only `exp` is looked
     /// at.
     pub fn still_valid(&self, now: Timestamp, skew: Duration) -> Result<(), TokenError> {
-        // RFC 7519 section 4.1.4: "on or after which the JWT MUST NOT be accepted".
-        if self.expires.is_some_and(|expires| now >= expires + skew) { Err(TokenError::Expired) } else { Ok(()) }
+        not_ended(self.expires, now, skew)
     }
 
     /// What it is bound to.
@@ -161,6 +161,11 @@ impl VerifiedToken {
         let list = granted.and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str);
         words.chain(list).filter(|scope| !scope.is_empty())
     }
+}
+
+/// RFC 7519 section 4.1.4: "on or after which the JWT MUST NOT be accepted".
+fn not_ended(expires: Option<Timestamp>, now: Timestamp, skew: Duration) -> Result<(), TokenError> {
+    if expires.is_some_and(|expires| now >= expires + skew) { Err(TokenError::Expired) } else { Ok(()) }
 }
 
 /// RFC 7519 section 4.1.3: `aud` is a string or a list of strings.

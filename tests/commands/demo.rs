@@ -1,47 +1,19 @@
 //! `dpop-gate demo` as a newcomer meets it: what it prints is pasted into a shell, word for word.
 
 use std::io::{BufRead as _, BufReader, Read as _};
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
+
+pub(crate) use super::demo_process::Demo;
 
 const GATE: &str = env!("CARGO_BIN_EXE_dpop-gate");
 
-struct Demo {
-    process: Child,
-    guide: String,
-}
-
 impl Demo {
-    fn start() -> Self {
-        let mut process = Command::new(GATE)
-            .args(["demo", "--listen", "127.0.0.1:0"])
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
-        let mut lines = BufReader::new(process.stdout.take().unwrap()).lines();
-        let mut guide = String::new();
-        // The second paste is one line, and the last of the guide.
-        while guide.matches("curl -i").count() < 2 {
-            let line = lines.next().expect("the guide ended early").unwrap();
-            guide.push_str(&line);
-            guide.push('\n');
-        }
-        Self { process, guide }
-    }
-
     /// The lines to paste: those that are indented by four and follow an empty line.
     fn pastes(&self) -> Vec<String> {
-        let after = self.guide.split("A call that succeeds").nth(1).unwrap();
+        let after = self.guide.split("a call that succeeds").nth(1).unwrap();
         let block = |text: &str| text.lines().filter(|line| line.starts_with("    ")).collect::<Vec<_>>().join("\n");
         let (succeeds, refused) = after.split_once("The same request").unwrap();
         vec![block(succeeds), block(refused)]
-    }
-}
-
-impl Drop for Demo {
-    fn drop(&mut self) {
-        let _ = self.process.kill();
-        let _ = self.process.wait();
     }
 }
 
@@ -66,9 +38,21 @@ fn the_first_paste_succeeds_and_the_second_is_refused() {
 }
 
 #[test]
+fn one_command_is_the_whole_story() {
+    let demo = Demo::start();
+    let block = demo.guide.split("All eight steps in one paste:").nth(1).unwrap();
+    let paste = block.lines().find(|line| line.starts_with("    ")).unwrap();
+    let (gate, secret) = (demo.gate(), demo.client_secret());
+    let arguments = format!(
+        " request -v --token-endpoint {gate}/token --client-id demo-client --client-secret {secret} {gate}/api/orders"
+    );
+    assert_eq!(paste.trim().strip_prefix(GATE), Some(arguments.as_str()));
+}
+
+#[test]
 fn everything_is_found_from_the_protected_resource_metadata() {
     let demo = Demo::start();
-    let found = demo.guide.lines().find_map(|line| line.split("Found from").nth(1)).unwrap().trim();
+    let found = &demo.word_after("Found from");
     let resource: serde_json::Value = serde_json::from_str(&bash(&format!("curl -s {found}"))).unwrap();
     let issuer = resource["authorization_servers"][0].as_str().unwrap();
     let metadata = bash(&format!("curl -s {issuer}/.well-known/oauth-authorization-server"));
@@ -76,6 +60,44 @@ fn everything_is_found_from_the_protected_resource_metadata() {
     assert_eq!(metadata["issuer"], issuer);
     let token_endpoint = metadata["token_endpoint"].as_str().unwrap();
     assert!(found.starts_with(token_endpoint.trim_end_matches("/token")), "{token_endpoint}");
+}
+
+#[test]
+fn the_configuration_that_it_writes_is_good_and_starts_beside_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("gateway.yaml");
+    let written = path.to_str().unwrap();
+    let demo = Demo::start_with(&["--config-out", written]);
+    let check = Command::new(GATE).args(["check", "--config", written]).output().unwrap();
+    assert!(check.status.success(), "{}", String::from_utf8_lossy(&check.stderr));
+    let yaml = std::fs::read_to_string(&path).unwrap();
+    assert!(yaml.contains("# change: your API"), "{yaml}");
+    assert!(!yaml.contains(&demo.client_secret()) && !yaml.contains("auth: public"), "{yaml}");
+
+    // A token of the demo's is good at the other gate too.
+    let address = yaml.split("address: \"").nth(1).unwrap().split('"').next().unwrap().to_owned();
+    let mut gate = Command::new(GATE).args(["run", "--config", written]).stderr(Stdio::piped()).spawn().unwrap();
+    let mut log = BufReader::new(gate.stderr.take().unwrap()).lines();
+    let listens = log.find(|line| line.as_ref().is_ok_and(|line| line.contains(&address)));
+    let paste = demo.pastes()[0].replace(&demo.gate(), &format!("http://{address}"));
+    let answer = bash(&paste);
+    let _ = gate.kill();
+    let _ = gate.wait();
+    assert!(listens.is_some(), "the other gate does not listen");
+    assert!(answer.contains("HTTP/1.1 200") && answer.contains("Hello demo-client."), "{answer}");
+}
+
+#[test]
+fn a_configuration_that_somebody_wrote_is_not_overwritten() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("mine.yaml");
+    std::fs::write(&path, "mine").unwrap();
+    let arguments = ["demo", "--listen", "127.0.0.1:0", "--config-out", path.to_str().unwrap()];
+    let refused = Command::new(GATE).args(arguments).output().unwrap();
+    let said = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert_eq!(refused.status.code(), Some(2), "{said}");
+    assert!(said.lines().any(|line| line.contains("--config-out") && line.contains("mine.yaml")), "{said}");
+    assert_eq!(std::fs::read_to_string(&path).unwrap(), "mine");
 }
 
 #[test]

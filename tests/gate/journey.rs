@@ -388,6 +388,34 @@ async fn a_token_endpoint_learns_the_key_and_keeps_the_clients_own_authenticatio
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_token_endpoint_demands_a_nonce_in_the_words_that_okta_uses() {
+    let world = World::with(|settings| {
+        let token = json!({"match": {"path": "/token"}, "upstream": "orders", "auth": "token_endpoint"});
+        push(&mut settings["routes"], token);
+    })
+    .await;
+    let client = world.client().await;
+    let basic = ["Basic c2hvcDpzZWNyZXQ="];
+    let call = client.post("/token", "grant_type=client_credentials").authorization(&basic);
+    let challenged = call.proof(|proof| proof.without("ath").without("nonce")).send().await;
+    assert_eq!(challenged.status, 400, "{challenged:?}");
+    let expected = json!({
+        "error": "use_dpop_nonce",
+        "error_description": "Authorization server requires nonce in DPoP proof.",
+    });
+    assert_eq!(challenged.json(), expected);
+    assert_eq!(challenged.headers_of("content-type"), "application/json");
+    assert_eq!(challenged.headers_of("cache-control"), "no-store");
+    assert_eq!(challenged.headers_of("www-authenticate"), "", "JSON alone (RFC 9449 section 8)");
+    let nonce = challenged.headers_of("dpop-nonce");
+    assert_eq!(world.upstream.count(), 0);
+
+    let call = client.post("/token", "grant_type=client_credentials").authorization(&basic);
+    let answer = call.proof(move |proof| proof.without("ath").claim("nonce", nonce)).send().await;
+    assert_eq!(answer.status, 200, "{answer:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_gate_describes_itself_as_rfc_9728_wants() {
     let (world, client) = api_test(|_| {}).await;
     let answer = client.get("/.well-known/oauth-protected-resource").authorization(&[]).proofs(&[]).send().await;

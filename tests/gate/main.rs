@@ -10,7 +10,9 @@
 )]
 
 mod changes;
+mod explain;
 mod ext_authz;
+mod faults;
 mod harness;
 mod hostile;
 mod interop;
@@ -19,5 +21,6 @@ mod operations;
 mod proxies;
 mod refusals;
 mod replay;
+mod shared_store;
 mod smuggling;
 mod streaming;

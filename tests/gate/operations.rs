@@ -379,16 +379,7 @@ async fn keys_come_from_a_file_or_by_discovery() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_new_certificate_is_served_without_losing_a_connection() {
     let authority = Authority::new();
-    let (certificate, key) = authority.issue("localhost");
-    let world = World::prepared(
-        |settings| settings["listen"][0]["tls"] = json!({"certificate": "tls.crt", "key": "tls.key"}),
-        |gates| {
-            gates.write("tls.crt", &certificate);
-            gates.write("tls.key", &key);
-            gates
-        },
-    )
-    .await;
+    let world = World::over_tls(&authority).await;
     let address = world.gate.address();
     let served = |stream: &tokio_rustls::client::TlsStream<tokio::net::TcpStream>| {
         stream.get_ref().1.peer_certificates().unwrap()[0].to_vec()

@@ -11,7 +11,7 @@ use super::harness::{
 
 /// Where it happens.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Stage {
+pub enum Stage {
     /// JWTs, nonces, a limit on bodies.
     Usual,
     /// Opaque tokens, by introspection.
@@ -26,7 +26,7 @@ enum Stage {
     ForwardAuth,
 }
 
-const STAGES: [Stage; 6] =
+pub const STAGES: [Stage; 6] =
     [Stage::Usual, Stage::Opaque, Stage::IssuerDown, Stage::SmallStore, Stage::BehindProxy, Stage::ForwardAuth];
 
 /// Proofs that the small store holds.
@@ -36,25 +36,25 @@ const CANARY: &str = "canary";
 /// The usual request.
 const PATH: &str = "/orders/canary?q=canary";
 
-struct Scene {
-    world: World,
+pub struct Scene {
+    pub world: World,
     client: Client,
     /// Which of the issuer's tokens it has.
     opaque: bool,
 }
 
-struct Row {
-    stage: Stage,
-    reason: &'static str,
+pub struct Row {
+    pub stage: Stage,
+    pub reason: &'static str,
     status: u16,
     error: &'static str,
     /// What goes wrong, in a word or two.
-    what: &'static str,
-    requests: Requests,
+    pub what: &'static str,
+    pub requests: Requests,
 }
 
 #[derive(Clone, Copy)]
-enum Requests {
+pub enum Requests {
     /// One, which is refused.
     One(for<'a> fn(&'a Scene) -> Call<'a>),
     /// Some that pass, and a last one that is refused.
@@ -125,7 +125,7 @@ fn rsa_jwk_of_1024_bits() -> Value {
 }
 
 /// The table. One row a rule; what is refused first stands first.
-const ROWS: &[Row] = &[
+pub const ROWS: &[Row] = &[
     // Which request is it?
     row("no_route", 404, "not_found", "no route", |s| s.get("/canary")),
     row("no_route", 404, "not_found", "a prefix without its slash", |s| s.get("/orders")),
@@ -427,11 +427,12 @@ const ROWS: &[Row] = &[
     }),
 ];
 
-async fn scene(stage: Stage) -> Scene {
+pub async fn scene(stage: Stage) -> Scene {
     let (issuer, upstream) = (Issuer::start().await, Upstream::start().await);
     let mut settings = settings(&issuer, &upstream);
     settings["limits"]["body_bytes"] = json!("1KiB");
     settings["dpop"]["algorithms"] = json!(["ES256", "RS256", "EdDSA"]);
+    settings["dpop"]["nonce"]["secret_file"] = json!("nonce.key");
     settings["dpop"]["proof_lifetime"] = json!("60s");
     settings["dpop"]["clock_skew"] = json!("15s");
     settings["routes"] = json!([

@@ -270,16 +270,7 @@ async fn an_upload_into_a_refusal_that_stalls_is_ended() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn tls_offers_http2_and_http1_and_htu_is_https() {
     let authority = Authority::new();
-    let (certificate, key) = authority.issue("localhost");
-    let world = World::prepared(
-        |settings| settings["listen"][0]["tls"] = json!({"certificate": "tls.crt", "key": "tls.key"}),
-        |gates| {
-            gates.write("tls.crt", &certificate);
-            gates.write("tls.key", &key);
-            gates
-        },
-    )
-    .await;
+    let world = World::over_tls(&authority).await;
     let port = world.gate.address().port();
     let client = world.stranger().naming(&format!("https://localhost:{port}"));
     let address = client.address();

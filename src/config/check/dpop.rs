@@ -8,8 +8,6 @@ use super::Checker;
 
 /// HMAC-SHA-256 is as strong as its key, up to its own width (RFC 2104 section 3).
 const NONCE_SECRET_BYTES: usize = 32;
-/// 16 bytes each, and more for the tables: beyond this a shared store is meant.
-const MAX_CAPACITY: u64 = 100_000_000;
 
 impl Checker<'_> {
     /// What proofs must be.
@@ -52,6 +50,11 @@ impl Checker<'_> {
                                    replica only, or no `secret_file`, or a shared `replay.store`";
                     self.warn("dpop.nonce.secret_file", message);
                 }
+                if !is_memory && secret.is_none() && !self.report.is_broken("dpop.nonce.secret_file") {
+                    let message = "no secret: each replica makes its own, so that a client which meets another \
+                                   replica is challenged again; expected the same file on every replica";
+                    self.warn("dpop.nonce.secret_file", message);
+                }
                 Some(NonceConfig { lifetime, secret, previous })
             }
         }
@@ -70,23 +73,5 @@ impl Checker<'_> {
             return None;
         }
         Some(secret)
-    }
-
-    /// The memory store's capacity.
-    pub(super) fn replay(&mut self, dpop: &raw::Dpop) -> usize {
-        let replay = &dpop.replay;
-        if replay.store == raw::Store::Redis {
-            let message = "`redis` is not in this version yet; expected `memory`, with one replica or with each \
-                           client kept to one of them";
-            self.error("dpop.replay.store", message);
-        }
-        self.span("dpop.replay.redis.timeout", &replay.redis.timeout, "1ms", "10s");
-        match usize::try_from(replay.capacity) {
-            Ok(capacity) if (1..=MAX_CAPACITY).contains(&replay.capacity) => capacity,
-            Ok(_) | Err(_) => {
-                self.error("dpop.replay.capacity", format!("out of bounds; expected 1 to {MAX_CAPACITY} proofs"));
-                1
-            }
-        }
     }
 }

@@ -69,8 +69,37 @@ impl Checker<'_> {
         }
     }
 
+    /// The same of files as they are written: a certificate and its key come together.
+    pub(super) fn client_tls_files(
+        &mut self,
+        key: &str,
+        ca: Option<&str>,
+        certificate: Option<&str>,
+        client_key: Option<&str>,
+    ) -> Option<Arc<rustls::ClientConfig>> {
+        let identity = match (certificate, client_key) {
+            (Some(certificate), Some(client_key)) => Some((self.path(certificate), self.path(client_key))),
+            (None, None) => None,
+            (Some(_), None) => {
+                self.error(&format!("{key}.client_certificate"), "its key is missing; expected `client_key` beside it");
+                None
+            }
+            (None, Some(_)) => {
+                let message = "its certificate is missing; expected `client_certificate` beside it";
+                self.error(&format!("{key}.client_key"), message);
+                None
+            }
+        };
+        let parts = ["ca", "client_certificate", "client_key"].map(|part| format!("{key}.{part}"));
+        if parts.iter().any(|part| self.report.is_broken(part)) {
+            return None;
+        }
+        let ca = ca.map(|ca| self.path(ca));
+        self.client_tls(key, &ClientTls { ca, identity })
+    }
+
     /// Reads roots and the gate's own certificate, and whether it fits its key.
-    pub(super) fn client_tls(&mut self, key: &str, options: &ClientTls) -> Option<Arc<rustls::ClientConfig>> {
+    fn client_tls(&mut self, key: &str, options: &ClientTls) -> Option<Arc<rustls::ClientConfig>> {
         options.files().for_each(|file| self.report.names(file));
         let identity = options.identity.as_ref();
         if let Some((_, key_file)) = identity {

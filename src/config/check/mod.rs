@@ -7,6 +7,7 @@ mod identity;
 mod issuer;
 mod limits;
 mod listen;
+mod replay;
 mod route;
 mod upstream;
 
@@ -29,7 +30,8 @@ pub(super) fn check(file: &raw::File, folder: &Path, report: &mut Report) -> Opt
     let issuers = checker.issuers(file);
     let proof = checker.proof(&file.dpop);
     let nonce = checker.nonce(&file.dpop);
-    let replay_capacity = checker.replay(&file.dpop);
+    let replay_capacity = checker.replay_capacity(&file.dpop.replay);
+    let redis = checker.redis(&file.dpop.replay, &proof);
     let upstreams = checker.upstreams(file);
     let routes = checker.routes(file);
     let identity = checker.identity(file);
@@ -43,6 +45,7 @@ pub(super) fn check(file: &raw::File, folder: &Path, report: &mut Report) -> Opt
         proof,
         nonce,
         replay_capacity,
+        redis,
         upstreams,
         routes,
         identity: identity?,

@@ -1,13 +1,11 @@
 //! `upstreams`.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use http::uri::Authority;
 
 use crate::config::raw;
 use crate::proxy::upstream::{Balance, Endpoint, HealthCheck, Protocol, UpstreamOptions};
-use crate::tls::ClientTls;
 
 use super::Checker;
 use super::address::{parse_host, parse_url};
@@ -109,27 +107,9 @@ impl Checker<'_> {
         if !needs_tls {
             return None;
         }
-        let ca: Option<PathBuf> = tls.and_then(|tls| tls.ca.as_deref()).map(|ca| self.path(ca));
+        let ca = tls.and_then(|tls| tls.ca.as_deref());
         let certificate = tls.and_then(|tls| tls.client_certificate.as_deref());
-        let client_key = tls.and_then(|tls| tls.client_key.as_deref());
-        let identity = match (certificate, client_key) {
-            (Some(certificate), Some(client_key)) => Some((self.path(certificate), self.path(client_key))),
-            (None, None) => None,
-            (Some(_), None) => {
-                self.error(&format!("{key}.client_certificate"), "its key is missing; expected `client_key` beside it");
-                None
-            }
-            (None, Some(_)) => {
-                let message = "its certificate is missing; expected `client_certificate` beside it";
-                self.error(&format!("{key}.client_key"), message);
-                None
-            }
-        };
-        let parts = ["ca", "client_certificate", "client_key"].map(|part| format!("{key}.{part}"));
-        if parts.iter().any(|part| self.report.is_broken(part)) {
-            return None;
-        }
-        self.client_tls(key, &ClientTls { ca, identity })
+        self.client_tls_files(key, ca, certificate, tls.and_then(|tls| tls.client_key.as_deref()))
     }
 
     fn server_name(&mut self, key: &str, name: &str) -> Option<String> {

@@ -41,8 +41,10 @@ impl Default for Redis {
     fn default() -> Self {
         Self {
             url: "redis://127.0.0.1:6379/0".to_owned(),
+            password_file: None,
             key_prefix: "dpop-gate:jti:".to_owned(),
             timeout: Span::of("50ms"),
+            tls: None,
         }
     }
 }

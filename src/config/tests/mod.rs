@@ -1,6 +1,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
 
 mod damaged;
+mod shared_store;
 
 use std::path::Path;
 
@@ -329,11 +330,6 @@ fn proofs_nonces_replay_limits() {
             "issuers:",
             "dpop: {nonce: {secret_file: /no/such/file}}\nissuers:",
             "3:16: dpop.nonce.secret_file: /no/such/file: No such file",
-        ),
-        (
-            "issuers:",
-            "dpop: {replay: {store: redis}}\nissuers:",
-            "3:17: dpop.replay.store: `redis` is not in this version yet; expected `memory`",
         ),
         ("issuers:", "dpop: {replay: {capacity: 0}}\nissuers:", "3:17: dpop.replay.capacity: out of range"),
         (

@@ -1,28 +1,37 @@
-//! `application/x-www-form-urlencoded`, with every parameter at most once (RFC 6749 section 3.2).
+//! `application/x-www-form-urlencoded`: bodies, and the query of `/authorize`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// A form. An empty parameter counts as absent, as RFC 6749 section 3.2 has it.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) struct Form(BTreeMap<String, String>);
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Form {
+    members: BTreeMap<String, String>,
+    doubled: BTreeSet<String>,
+}
 
 impl Form {
-    /// Reads a body; `None` where it is no form, or a parameter comes twice.
-    pub(super) fn parse(body: &[u8]) -> Option<Self> {
-        let text = std::str::from_utf8(body).ok()?;
-        let mut members = BTreeMap::new();
+    /// Reads a body or a query; `None` where it is no form.
+    pub(super) fn parse(text: &[u8]) -> Option<Self> {
+        let text = std::str::from_utf8(text).ok()?;
+        let mut form = Self::default();
         for pair in text.split('&').filter(|pair| !pair.is_empty()) {
             let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
-            if members.insert(decode(name)?, decode(value)?).is_some() {
-                return None;
+            let name = decode(name)?;
+            if form.members.insert(name.clone(), decode(value)?).is_some() {
+                form.doubled.insert(name);
             }
         }
-        Some(Self(members))
+        Some(form)
     }
 
-    /// A parameter's value.
+    /// RFC 6749 sections 3.1 and 3.2: "Request and response parameters MUST NOT be included more than once."
+    pub(super) fn is_doubled(&self) -> bool {
+        !self.doubled.is_empty()
+    }
+
+    /// A parameter's value. One that came twice has none.
     pub(super) fn get(&self, name: &str) -> Option<&str> {
-        self.0.get(name).map(String::as_str).filter(|value| !value.is_empty())
+        self.members.get(name).map(String::as_str).filter(|value| !value.is_empty() && !self.doubled.contains(name))
     }
 }
 
@@ -33,6 +42,7 @@ pub(super) fn decode(text: &str) -> Option<String> {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use proptest::prelude::*;
 
@@ -52,8 +62,12 @@ mod tests {
             let form = Form::parse(body.as_bytes());
             assert_eq!(form.as_ref().and_then(|form| form.get(name)), expected, "{body}");
         }
-        for body in [&b"a=1&a=1"[..], b"a=1&%61=2", b"a=\xff", b"a=%ff"] {
+        for body in [&b"a=\xff"[..], b"a=%ff"] {
             assert_eq!(Form::parse(body), None, "{body:?}");
+        }
+        for body in [&b"a=1&a=1&b=2"[..], b"a=1&%61=2&b=2", b"a&a&b=2"] {
+            let form = Form::parse(body).unwrap();
+            assert_eq!((form.is_doubled(), form.get("a"), form.get("b")), (true, None, Some("2")), "{body:?}");
         }
     }
 

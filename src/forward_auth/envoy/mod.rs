@@ -19,7 +19,6 @@ use tonic::{Response, Status};
 use tonic_health::pb::health_server::HealthServer;
 
 use crate::gate::{Refusal, Reply};
-use crate::journal::Record;
 use crate::target::Peer;
 
 use super::{Asked, ForwardAuth, Verdict};
@@ -69,8 +68,9 @@ impl ExtAuthz {
     async fn refuse_stranger(&self, request: &Request<Incoming>, peer: &Peer) -> http::Response<Body> {
         let live = self.door.live.load_full();
         let head = (request.method(), request.uri(), request.headers());
-        let record = Record::begin(head, peer, &live.trust, &live.unrouted);
-        let verdict = self.door.judge(&live, Err(Refusal::UntrustedPeer), record).await;
+        let now = self.door.clock.now();
+        let record = live.record(head, peer, now);
+        let verdict = self.door.judge(&live, Err(Refusal::UntrustedPeer), record, now).await;
         match verdict {
             Verdict::Refuse(reply) | Verdict::Answer(reply, _) if !is_grpc(request) => whole(reply),
             Verdict::Refuse(_) | Verdict::Answer(..) | Verdict::Permit(_) => {
@@ -100,11 +100,12 @@ impl Authorization for Check {
         let live = self.door.live.load_full();
         let question = Question::read(request.into_inner(), &self.peer)?;
         let head = (&question.method, &question.uri, &question.headers);
-        let record = Record::begin(head, &self.peer, &live.trust, &live.unrouted);
+        let now = self.door.clock.now();
+        let record = live.record(head, &self.peer, now);
         let original = question.original(&live.trust).map_err(Refusal::from);
         let (headers, peer, route) = (&question.headers, &question.peer, question.route.as_deref());
         let asked = original.map(|original| Asked { original, headers, peer, route });
-        let verdict = self.door.judge(&live, asked, record).await;
+        let verdict = self.door.judge(&live, asked, record, now).await;
         Ok(Response::new(answer::of(verdict, headers)))
     }
 }

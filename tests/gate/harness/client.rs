@@ -290,6 +290,15 @@ pub async fn exchange(address: SocketAddr, request: Request<Vec<u8>>) -> Answer 
     exchange_on(stream, request).await
 }
 
+/// One request to somebody who may be gone, or about to go.
+pub async fn try_exchange(address: SocketAddr, request: Request<Vec<u8>>) -> Option<Answer> {
+    let stream = TcpStream::connect(address).await.ok()?;
+    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.ok()?;
+    tokio::spawn(connection);
+    let (parts, body) = sender.send_request(request.map(|body| Full::new(Bytes::from(body)))).await.ok()?.into_parts();
+    Some(Answer { status: parts.status.as_u16(), headers: parts.headers, body: body.collect().await.ok()?.to_bytes() })
+}
+
 /// One request on that connection.
 pub async fn exchange_on(
     stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,

@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 use std::fs;
-use std::io::{BufRead as _, BufReader};
+use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
@@ -23,6 +23,20 @@ const BINARY: &str = env!("CARGO_BIN_EXE_dpop-gate");
 /// Runs the program to its end.
 pub fn run(arguments: &[&str]) -> Output {
     Command::new(BINARY).args(arguments).stdin(Stdio::null()).output().unwrap()
+}
+
+/// Runs the program to its end, with that to read on standard input.
+pub fn run_with(arguments: &[&str], input: &[u8]) -> Output {
+    let mut child = Command::new(BINARY)
+        .args(arguments)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    // It may end before it has read all.
+    let _ = child.stdin.take().unwrap().write_all(input);
+    child.wait_with_output().unwrap()
 }
 
 /// A folder with a configuration in it, from which gates are started.
@@ -71,7 +85,12 @@ impl Gates {
 
     /// Starts a gate and waits until it is ready.
     pub async fn start(&self) -> Gate {
-        let gate = self.start_unready().await;
+        self.start_under(&[]).await
+    }
+
+    /// The same, with more environment variables.
+    pub async fn start_under(&self, environment: &[(&str, String)]) -> Gate {
+        let gate = self.spawn(environment).await;
         if gate.admin.is_some() {
             until("the gate to be ready", || async { (gate.admin("/readyz").await.status == 200).then_some(()) }).await;
         }
@@ -80,6 +99,10 @@ impl Gates {
 
     /// Starts a gate and waits only until it listens.
     pub async fn start_unready(&self) -> Gate {
+        self.spawn(&[]).await
+    }
+
+    async fn spawn(&self, environment: &[(&str, String)]) -> Gate {
         let config = self.path("gate.yaml");
         let wanted = doors(&config);
         let mut child = Command::new(BINARY)
@@ -87,6 +110,7 @@ impl Gates {
             .arg("--config")
             .arg(&config)
             .envs(self.environment.iter().map(|(name, value)| (name, value)))
+            .envs(environment.iter().map(|(name, value)| (name, value)))
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::piped())

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 use tokio::task::JoinHandle;
 
-use super::{Answer, Client, Gate, Gates, Issuer, Upstream, until};
+use super::{Answer, Authority, Client, Gate, Gates, Issuer, Upstream, until};
 
 /// What tokens are meant for.
 pub const AUDIENCE: &str = "api://orders";
@@ -53,6 +53,20 @@ impl World {
         let gates = prepare(Gates::new(&settings));
         let gate = gates.start().await;
         Self { issuer, upstream, gates, gate }
+    }
+
+    /// With the usual configuration, and a certificate for `localhost`: `tls.crt` and `tls.key` in the gate's folder.
+    pub async fn over_tls(authority: &Authority) -> Self {
+        let (certificate, key) = authority.issue("localhost");
+        Self::prepared(
+            |settings| settings["listen"][0]["tls"] = json!({"certificate": "tls.crt", "key": "tls.key"}),
+            |gates| {
+                gates.write("tls.crt", &certificate);
+                gates.write("tls.key", &key);
+                gates
+            },
+        )
+        .await
     }
 
     /// A fresh client that has no nonce yet.

@@ -1,0 +1,436 @@
+//! The promise, checked on the real store against a server that does everything a server should not: it loses its data,
+//! falls back to an old copy, goes away, and its clock and the gates' are wrong in turn.
+//!
+//! Small sequences are tried exhaustively, long ones at random. Two gates, one server, all in one thread, and time
+//! stands still unless a step moves it.
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic)]
+
+use std::collections::HashMap;
+use std::io;
+use std::sync::{Mutex, MutexGuard};
+
+use prometheus::{IntCounter, IntGauge};
+use proptest::prelude::*;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream, duplex};
+use tokio::sync::watch;
+
+use super::super::{MemoryOptions, ReplayStore};
+use super::*;
+use crate::jose::Thumbprint;
+use crate::nonce::{Accepted, NonceOptions, Nonces, ProcessTag};
+use crate::secret::Secret;
+use tokio::time::sleep;
+
+const START: u64 = 1_800_000_000;
+const LIFETIME: u64 = 60;
+const SKEW: u64 = 15;
+
+/// What a server knows, as far as the store asks.
+#[derive(Debug, Clone)]
+pub(super) struct Server(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    state: Mutex<Data>,
+    /// Its number changes when all connections are cut.
+    cuts: watch::Sender<u64>,
+}
+
+#[derive(Debug, Default)]
+struct Data {
+    keys: HashMap<String, (String, Option<u64>)>,
+    /// What the replica has.
+    copy: HashMap<String, (String, Option<u64>)>,
+    history: u64,
+    time: u64,
+    is_down: bool,
+}
+
+impl Server {
+    fn new() -> Self {
+        let state = Data { time: START, ..Data::default() };
+        Self(Arc::new(Inner { state: Mutex::new(state), cuts: watch::Sender::new(0) }))
+    }
+
+    fn data(&self) -> MutexGuard<'_, Data> {
+        self.0.state.lock().unwrap()
+    }
+
+    fn cut(&self) {
+        self.0.cuts.send_modify(|cuts| *cuts += 1);
+    }
+
+    pub(super) fn dial(&self) -> io::Result<DuplexStream> {
+        if self.data().is_down {
+            return Err(io::ErrorKind::ConnectionRefused.into());
+        }
+        let (ours, mut theirs) = duplex(1 << 16);
+        let server = self.clone();
+        let mut cuts = self.0.cuts.subscribe();
+        tokio::spawn(async move {
+            let mut buffer = Vec::new();
+            loop {
+                while let Some((command, length)) = parse(&buffer) {
+                    buffer.drain(..length);
+                    let answer = server.data().answer(&command);
+                    theirs.write_all(answer.as_bytes()).await?;
+                }
+                tokio::select! {
+                    _ = cuts.changed() => return io::Result::Ok(()),
+                    read = theirs.read_buf(&mut buffer) => if read? == 0 { return Ok(()) },
+                }
+            }
+        });
+        Ok(ours)
+    }
+}
+
+impl Data {
+    fn answer(&mut self, command: &[String]) -> String {
+        let time = self.time;
+        self.keys.retain(|_, (_, end)| end.is_none_or(|end| end > time));
+        let words: Vec<&str> = command.iter().map(String::as_str).collect();
+        match words[..] {
+            ["INFO", "replication"] => bulk(&format!("role:master\r\nmaster_replid:{}\r\n", self.history)),
+            ["INFO", "memory"] => bulk("maxmemory:0\r\nmaxmemory_policy:noeviction\r\n"),
+            ["TIME"] => format!("*2\r\n{}{}", bulk(&time.to_string()), bulk("0")),
+            ["GET", key] => self.keys.get(key).map_or("$-1\r\n".to_owned(), |(value, _)| bulk(value)),
+            ["EXISTS", key] => format!(":{}\r\n", u8::from(self.keys.contains_key(key))),
+            ["SET", key, value, "NX", "EXAT", end] => {
+                if self.keys.contains_key(key) {
+                    return "$-1\r\n".to_owned();
+                }
+                self.keys.insert(key.to_owned(), (value.to_owned(), Some(end.parse().unwrap())));
+                "+OK\r\n".to_owned()
+            }
+            // What the script says, in the model's words.
+            ["EVAL", _, "1", key, life, _, anew] => {
+                if anew == "anew" || !self.keys.contains_key(key) {
+                    self.keys.insert(key.to_owned(), (format!("{life}:{time}"), None));
+                }
+                bulk(&self.keys[key].0)
+            }
+            ref other => panic!("a command that the model does not know: {other:?}"),
+        }
+    }
+}
+
+fn bulk(text: &str) -> String {
+    format!("${}\r\n{text}\r\n", text.len())
+}
+
+/// One command at the start of the bytes, and its length, once it is whole.
+fn parse(bytes: &[u8]) -> Option<(Vec<String>, usize)> {
+    let mut at = 0;
+    let mut line = |bytes: &[u8]| {
+        let end = at + bytes.get(at..)?.windows(2).position(|pair| pair == b"\r\n")?;
+        let text = std::str::from_utf8(&bytes[at..end]).unwrap().to_owned();
+        at = end + 2;
+        Some((text, at))
+    };
+    let (count, _) = line(bytes)?;
+    let mut words = Vec::new();
+    let mut end = 0;
+    for _ in 0..count[1..].parse::<usize>().unwrap() {
+        line(bytes)?;
+        // No word has a line's end in it but the script, which nobody reads.
+        let (word, after) = line(bytes)?;
+        words.push(word);
+        end = after;
+    }
+    Some((words, end))
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Step {
+    /// A client signs a proof for a gate, so many seconds ahead, and sends it.
+    Sign(usize, u64),
+    /// A proof that was sent before, the first or the last, is sent to a gate.
+    Again(usize, bool),
+    Flush,
+    /// The replica gets everything.
+    Copy,
+    /// The replica takes over.
+    FailOver,
+    RestartEmpty,
+    Leave,
+    Return,
+    RestartGate(usize),
+    /// Whose clock is wrong, and by how much: one at a time.
+    Clock(Option<usize>, i64),
+    Wait(u64),
+}
+
+/// A clock of one gate, or (`None`) of the server.
+const STEPS: [Step; 17] = [
+    Step::Sign(0, 0),
+    Step::Sign(1, SKEW),
+    Step::Again(0, true),
+    Step::Again(1, true),
+    Step::Again(1, false),
+    Step::Flush,
+    Step::Copy,
+    Step::FailOver,
+    Step::RestartEmpty,
+    Step::Leave,
+    Step::Return,
+    Step::RestartGate(0),
+    Step::Clock(Some(0), 30),
+    Step::Clock(Some(0), -30),
+    Step::Clock(None, 30),
+    Step::Clock(None, 0),
+    Step::Wait(40),
+];
+
+/// A proof as its client made it.
+#[derive(Debug, Clone)]
+struct Proof {
+    jti: u32,
+    iat: u64,
+    nonce: Option<String>,
+    /// By which gates it was granted.
+    granted: Vec<usize>,
+}
+
+struct World {
+    server: Server,
+    gates: Vec<Gate>,
+    now: u64,
+    wrong: (Option<usize>, i64),
+    nonces: Option<Nonces>,
+    on_unavailable: OnUnavailable,
+    proofs: Vec<Proof>,
+}
+
+struct Gate {
+    store: ReplayStore,
+    clock: Arc<AtomicU64>,
+}
+
+impl World {
+    fn new(with_nonces: bool, on_unavailable: OnUnavailable) -> Self {
+        let options = NonceOptions {
+            lifetime: Duration::from_secs(300),
+            secret: Secret::new(vec![1; 32]),
+            previous: None,
+            process: ProcessTag([7; 8]),
+            others_not_before: None,
+        };
+        let nonces = with_nonces.then(|| Nonces::new(options));
+        let server = Server::new();
+        let mut world = Self {
+            server,
+            gates: Vec::new(),
+            now: START,
+            wrong: (None, 0),
+            nonces,
+            on_unavailable,
+            proofs: Vec::new(),
+        };
+        world.gates = (0..2).map(|_| world.gate()).collect();
+        world
+    }
+
+    fn gate(&self) -> Gate {
+        let clock = Arc::new(AtomicU64::new(self.now * 1_000_000));
+        let lifetime = Duration::from_secs(LIFETIME);
+        let memory = MemoryOptions { capacity: 8, proof_lifetime: lifetime, floor: None };
+        let front = Arc::new(MemoryStore::new(memory, IntGauge::new("entries", "entries").unwrap()));
+        let place = Place::parse("redis://model").unwrap();
+        let connector = Connector { place: place.clone(), tls: None, model: Some(self.server.clone()) };
+        let options = RedisOptions {
+            place,
+            tls: None,
+            key_prefix: "p:".to_owned(),
+            timeout: Duration::from_millis(50),
+            on_unavailable: self.on_unavailable,
+            proof_lifetime: lifetime,
+            clock_skew: Duration::from_secs(SKEW),
+        };
+        let metrics = RedisMetrics {
+            errors: IntCounter::new("errors", "errors").unwrap(),
+            up: IntGauge::new("up", "up").unwrap(),
+        };
+        let store = RedisStore::over(connector, options, Clock::Manual(Arc::clone(&clock)), front, metrics);
+        Gate { store: ReplayStore::Redis(store), clock }
+    }
+
+    /// Sets every clock to what it shows now.
+    fn set_clocks(&self) {
+        let (whose, by) = self.wrong;
+        let shown = |own: Option<usize>| if own == whose { self.now.saturating_add_signed(by) } else { self.now };
+        self.server.data().time = shown(None);
+        for (index, gate) in self.gates.iter().enumerate() {
+            gate.clock.store(shown(Some(index)) * 1_000_000, Ordering::SeqCst);
+        }
+    }
+
+    async fn step(&mut self, step: Step) {
+        match step {
+            Step::Sign(gate, ahead) => self.sign(gate, ahead).await,
+            Step::Again(gate, last) => {
+                let index = if last { self.proofs.len().checked_sub(1) } else { Some(0) };
+                if let Some(index) = index.filter(|index| *index < self.proofs.len()) {
+                    self.send(gate, index).await;
+                }
+            }
+            Step::Flush => self.server.data().keys.clear(),
+            Step::Copy => {
+                let mut data = self.server.data();
+                data.copy = data.keys.clone();
+            }
+            Step::FailOver | Step::RestartEmpty => {
+                let mut data = self.server.data();
+                data.keys = if step == Step::FailOver { data.copy.clone() } else { HashMap::new() };
+                data.history += 1;
+                drop(data);
+                self.server.cut();
+            }
+            Step::Leave => {
+                self.server.data().is_down = true;
+                self.server.cut();
+            }
+            Step::Return => self.server.data().is_down = false,
+            Step::RestartGate(gate) => self.gates[gate] = self.gate(),
+            Step::Clock(whose, by) => self.wrong = (whose, by),
+            Step::Wait(seconds) => self.now += seconds,
+        }
+        self.set_clocks();
+        // Connections are found broken, and made again: the keepers' pauses are the only thing that waits.
+        sleep(Duration::from_secs(3)).await;
+    }
+
+    /// Signs with the nonce of that gate's last answer, and sends.
+    async fn sign(&mut self, gate: usize, ahead: u64) {
+        let at = &self.gates[gate];
+        let now = Timestamp::from_micros(at.clock.load(Ordering::SeqCst));
+        let nonce = self.nonces.as_ref().map(|nonces| nonces.issue(now, at.store.life()));
+        let jti = u32::try_from(self.proofs.len()).unwrap();
+        self.proofs.push(Proof { jti, iat: self.now + ahead, nonce, granted: Vec::new() });
+        self.send(gate, self.proofs.len() - 1).await;
+    }
+
+    /// What a gate does with a proof: its clock, its nonce, and the store.
+    async fn send(&mut self, gate: usize, index: usize) {
+        let at = &self.gates[gate];
+        let now = Timestamp::from_micros(at.clock.load(Ordering::SeqCst));
+        let proof = &self.proofs[index];
+        if proof.iat > now.as_secs() + SKEW || proof.iat + LIFETIME < now.as_secs() {
+            return;
+        }
+        let nonce: Option<Accepted> = match (&self.nonces, &proof.nonce) {
+            (Some(nonces), Some(nonce)) => match nonces.check(nonce, now) {
+                Ok(accepted) => Some(accepted),
+                Err(_) => return,
+            },
+            _ => None,
+        };
+        let id = ProofId::new(&Thumbprint::from_bytes([1; 32]), &proof.jti.to_string(), proof.iat, nonce);
+        if at.store.claim(&id, now).await.is_ok() {
+            self.proofs[index].granted.push(gate);
+        }
+    }
+
+    /// How often a proof was granted more than once: by all gates together, and by one of them.
+    fn twice(&self) -> (usize, usize) {
+        let together = self.proofs.iter().filter(|proof| proof.granted.len() > 1).count();
+        let by_one = |proof: &&Proof| (0..2).any(|gate| proof.granted.iter().filter(|by| **by == gate).count() > 1);
+        (together, self.proofs.iter().filter(by_one).count())
+    }
+}
+
+fn run(with_nonces: bool, on_unavailable: OnUnavailable, steps: &[Step]) -> World {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
+    runtime.block_on(async {
+        let mut world = World::new(with_nonces, on_unavailable);
+        sleep(Duration::from_secs(1)).await;
+        for step in steps {
+            world.step(*step).await;
+        }
+        world
+    })
+}
+
+/// Without nonces the store's own clock has to be right: `iat` is all there is.
+fn needs_nonces(step: &Step) -> bool {
+    matches!(step, Step::Clock(None, _))
+}
+
+/// Every sequence of so many steps between a proof and a replay of it; how many proofs were granted.
+fn every_sequence(with_nonces: bool, depth: u32) -> usize {
+    let allowed: Vec<Step> = STEPS.into_iter().filter(|step| with_nonces || !needs_nonces(step)).collect();
+    let mut granted = 0;
+    for (first, last) in [(Step::Sign(0, 0), Step::Again(1, false)), (Step::Sign(1, SKEW), Step::Again(0, false))] {
+        for number in 0..allowed.len().pow(depth) {
+            let between = (0..depth).map(|place| allowed[number / allowed.len().pow(place) % allowed.len()]);
+            // Without nonces nothing is granted until the skew after the store's start is over.
+            let wait = (!with_nonces).then_some(Step::Wait(SKEW + 1));
+            let steps: Vec<Step> = wait.into_iter().chain([first]).chain(between).chain([last]).collect();
+            let world = run(with_nonces, OnUnavailable::Reject, &steps);
+            assert_eq!(world.twice(), (0, 0), "nonces: {with_nonces} {steps:?} {:?}", world.proofs);
+            granted += world.proofs.iter().map(|proof| proof.granted.len()).sum::<usize>();
+        }
+    }
+    granted
+}
+
+#[test]
+fn no_short_sequence_grants_a_proof_twice() {
+    for with_nonces in [true, false] {
+        let granted = every_sequence(with_nonces, 2);
+        assert!(granted > 400, "only {granted} were granted: the model refuses too much to show anything");
+    }
+}
+
+/// `tests/faults` asks for this one.
+#[test]
+#[ignore = "takes a minute"]
+fn no_longer_sequence_grants_a_proof_twice() {
+    for with_nonces in [true, false] {
+        every_sequence(with_nonces, 3);
+    }
+}
+
+#[test]
+fn a_flush_between_two_claims_and_a_replica_that_is_behind_are_what_the_model_can_do() {
+    let lost = [Step::Copy, Step::Sign(0, 0), Step::FailOver];
+    let world = run(true, OnUnavailable::Reject, &lost);
+    assert_eq!(world.proofs[0].granted, [0]);
+    assert!(!world.server.data().keys.keys().any(|key| key.len() == 34), "the proof is lost");
+    let world = run(true, OnUnavailable::Reject, &[Step::Sign(0, 0), Step::Flush, Step::Sign(1, 0), Step::Sign(1, 0)]);
+    let granted: Vec<usize> = world.proofs.iter().map(|proof| proof.granted.len()).collect();
+    assert_eq!(granted, [1, 1, 1], "an honest client goes on: the keeper has heard of the new life");
+}
+
+#[test]
+fn what_a_clock_forgot_that_was_ahead_for_a_while_is_refused() {
+    for with_nonces in [true, false] {
+        let mut steps = vec![Step::Wait(SKEW + 1), Step::Sign(0, 0), Step::Wait(40), Step::Clock(None, 30)];
+        steps.extend([Step::Clock(None, 0), Step::Again(1, false)]);
+        let world = run(with_nonces, OnUnavailable::Reject, &steps);
+        assert_eq!(world.proofs[0].granted, [0], "nonces: {with_nonces}");
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 64, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn no_long_sequence_grants_a_proof_twice(steps in prop::collection::vec(0..STEPS.len(), 1..60)) {
+        let steps: Vec<Step> = steps.into_iter().map(|index| STEPS[index]).collect();
+        let world = run(true, OnUnavailable::Reject, &steps);
+        prop_assert_eq!(world.twice(), (0, 0), "{:?}", world.proofs);
+        let without: Vec<Step> = steps.iter().copied().filter(|step| !needs_nonces(step)).collect();
+        let world = run(false, OnUnavailable::Reject, &without);
+        prop_assert_eq!(world.twice(), (0, 0), "without nonces: {:?}", world.proofs);
+    }
+
+    /// Where memory may stand in: never twice by the same gate, whatever restarts; the clocks may not be wrong then.
+    #[test]
+    fn standing_in_no_gate_grants_a_proof_twice(steps in prop::collection::vec(0..STEPS.len(), 1..60)) {
+        let steps: Vec<Step> = steps.into_iter().map(|index| STEPS[index]).collect();
+        let steps: Vec<Step> = steps.into_iter().filter(|step| !matches!(step, Step::Clock(..))).collect();
+        let world = run(true, OnUnavailable::Memory, &steps);
+        prop_assert_eq!(world.twice().1, 0, "{:?}", world.proofs);
+    }
+}

@@ -1,0 +1,74 @@
+//! What a store's answer means for a proof: the rule, without the network.
+
+use crate::nonce::Life;
+
+use super::super::{ProofId, ReplayError};
+
+/// A life of the store, and the second in which it began, by the store's own clock.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Epoch {
+    pub(super) life: Life,
+    pub(super) since: u64,
+}
+
+/// What the store said, all of it within one round trip.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Answer {
+    /// The proof was not there before.
+    pub(super) is_new: bool,
+    /// `None`: the store has lost its data, or never had any.
+    pub(super) epoch: Option<Epoch>,
+    /// The store's clock, in seconds.
+    pub(super) time: u64,
+}
+
+/// What is asked of proofs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Terms {
+    pub(super) lifetime: u64,
+    pub(super) clock_skew: u64,
+}
+
+impl Epoch {
+    /// How it is written: `LIFE:SECOND`; the store adds the second.
+    pub(super) fn offer(life: Life) -> String {
+        format!("{:016x}", life.number())
+    }
+
+    pub(super) fn parse(text: &str) -> Option<Self> {
+        let (life, since) = text.split_once(':')?;
+        let life = Life::shared(u64::from_str_radix(life, 16).ok()?)?;
+        Some(Self { life, since: since.parse().ok()? })
+    }
+}
+
+impl Terms {
+    /// When the store may forget a proof: it is accepted to the end of `iat + lifetime`, and not a second more.
+    pub(super) fn expiry(self, proof: &ProofId) -> u64 {
+        proof.iat.saturating_add(self.lifetime).saturating_add(1)
+    }
+
+    /// The verdict. Wherever the gates' clocks stand, the store's own must find the proof alive: by that clock it is
+    /// forgotten.
+    pub(super) fn judge(self, proof: &ProofId, answer: &Answer, epoch: Epoch) -> Result<(), ReplayError> {
+        if !answer.is_new {
+            return Err(ReplayError::Replayed);
+        }
+        match proof.nonce {
+            // The nonce is from the store's present life: what it was spent for since is in the store.
+            Some(nonce) if nonce.life != epoch.life => return Err(ReplayError::OtherLife),
+            Some(_) => {}
+            // Without nonces only `iat` tells. None later than the store's clock and the skew is granted, so whatever
+            // was granted in an earlier life is dated at or before the end of that skew.
+            None if proof.iat > answer.time.saturating_add(self.clock_skew) => {
+                return Err(ReplayError::AheadOfStore);
+            }
+            None if proof.iat <= epoch.since.saturating_add(self.clock_skew) => return Err(ReplayError::BeforeFloor),
+            None => {}
+        }
+        if answer.time >= self.expiry(proof) {
+            return Err(ReplayError::BeforeFloor);
+        }
+        Ok(())
+    }
+}
