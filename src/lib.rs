@@ -11,8 +11,8 @@
 //! | 1 rules | [`dpop`], [`token`], [`nonce`], [`policy`] | what the RFCs and the operator say, as functions of their arguments |
 //! | 2 capabilities | [`replay`], [`issuer`] | the memory and the network that the rules need |
 //! | 3 decision | [`gate`], [`journal`] | request in, [`gate::Admission`] or [`gate::Refusal`] out; what is counted and logged of it |
-//! | 4 doors | [`proxy`], [`forward_auth`], [`admin`] | HTTP in front of the decision |
-//! | 5 assembly | [`config`], [`tls`], [`telemetry`], [`server`], [`app`], [`cli`], [`demo`], [`client`], [`explain`] | a file becomes a running process |
+//! | 4 doors | [`proxy`], [`forward_auth`], [`admin`] | HTTP (and Envoy's gRPC) in front of the decision |
+//! | 5 assembly | [`config`], [`watch`], [`tls`], [`telemetry`], [`server`], [`app`], [`cli`], [`demo`], [`client`], [`explain`] | a file becomes a running process |
 //!
 //! # A request's journey
 //!
@@ -60,3 +60,4 @@ pub mod explain;
 pub mod server;
 pub mod telemetry;
 pub mod tls;
+pub mod watch;

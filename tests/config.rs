@@ -12,7 +12,7 @@ use dpop_gate::jose::{Algorithm, PrivateKey};
 use dpop_gate::policy::Mode;
 use serde_json::Value;
 
-const EXAMPLES: [&str; 9] = [
+const EXAMPLES: [&str; 10] = [
     "minimal.yaml",
     "gateway.yaml",
     "sidecar.yaml",
@@ -22,7 +22,10 @@ const EXAMPLES: [&str; 9] = [
     "entra.yaml",
     "mcp.yaml",
     "reference.yaml",
+    "forward-auth/gate.yaml",
 ];
+/// Other programs' files, which tests/gate/proxies.rs runs.
+const OTHERS: [&str; 5] = ["nginx.conf", "envoy.yaml", "traefik.yaml", "traefik-routes.yaml", "Caddyfile"];
 
 fn examples() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("config")
@@ -83,7 +86,11 @@ impl Files {
 #[test]
 fn every_example_loads() {
     let files = Files::new();
-    let mut found: Vec<_> = fs::read_dir(examples()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    let names =
+        |folder: PathBuf| fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    let below = names(examples().join("forward-auth")).filter(|name| !OTHERS.contains(&name.as_str()));
+    let below: Vec<String> = below.map(|name| format!("forward-auth/{name}")).collect();
+    let mut found: Vec<String> = names(examples()).filter(|name| name != "forward-auth").chain(below).collect();
     let mut known = EXAMPLES.to_vec();
     found.sort();
     known.sort_unstable();

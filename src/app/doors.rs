@@ -12,13 +12,13 @@ use hyper::body::Incoming;
 use tokio::task::JoinSet;
 
 use crate::admin::{Admin, EndpointStatus, NonceStatus, Readiness, ReplayStatus, RouteStatus, Status};
-use crate::forward_auth::ForwardAuth;
+use crate::forward_auth::{ExtAuthz, ForwardAuth};
 use crate::policy::{Auth, Mode, PathMatch, Route, RouteMatch};
 use crate::proxy::upstream::{self, Upstream};
 use crate::proxy::{self, Proxy};
 use crate::replay::RedisStore;
 use crate::server::{
-    Bounds, Door, Handler, Inherited, Limits, ListenAddress, Listener, ListenerOptions, Service, Socket,
+    Bounds, Door, Handler, Inherited, Limits, ListenAddress, Listener, ListenerOptions, Service, Sharing, Socket,
 };
 use crate::target::Peer;
 use crate::tls::{Rotating, ServerTls};
@@ -56,6 +56,7 @@ impl Kind {
         match self {
             Self::Client(Door::Proxy) => "proxy",
             Self::Client(Door::ForwardAuth(_)) => "forward_auth",
+            Self::Client(Door::ExtAuthz(_)) => "ext_authz",
             Self::Admin => "admin",
         }
     }
@@ -71,6 +72,8 @@ struct OpenDoor {
 
 struct PreparedDoor {
     purpose: Purpose,
+    /// Which of the open listeners it is.
+    open: Option<usize>,
     change: Change,
 }
 
@@ -113,22 +116,21 @@ impl Doors {
         &self,
         shared: &Arc<Shared>,
         listeners: &[ListenerOptions],
-        admin: Option<SocketAddr>,
+        admin_address: Option<SocketAddr>,
     ) -> Result<Prepared, StartError> {
-        let client = |options: &ListenerOptions| Purpose {
-            address: options.address.clone(),
-            kind: Kind::Client(options.door),
-            tls: options.tls.clone(),
+        let client = |options: &ListenerOptions| {
+            let (address, tls) = (options.address.clone(), options.tls.clone());
+            (options.sharing, Purpose { address, kind: Kind::Client(options.door), tls })
         };
-        let admin = admin.map(|at| Purpose { address: ListenAddress::Tcp(at), kind: Kind::Admin, tls: None });
+        let admin = |at| (Sharing::Alone, Purpose { address: ListenAddress::Tcp(at), kind: Kind::Admin, tls: None });
         let mut taken = vec![false; self.open.len()];
-        let doors = listeners.iter().map(client).chain(admin).map(|purpose| {
-            // Addresses may repeat where the port is 0: each stands for one open listener.
-            let mut free = self.open.iter().zip(&mut taken);
-            let open = free.find(|(open, taken)| !**taken && open.purpose.address == purpose.address);
-            let change = match open {
-                Some((open, taken)) => {
-                    *taken = true;
+        let doors = listeners.iter().map(client).chain(admin_address.map(admin)).map(|(sharing, purpose)| {
+            let found = self.free(&taken, &purpose);
+            let change = match found {
+                Some((at, open)) => {
+                    if let Some(taken) = taken.get_mut(at) {
+                        *taken = true;
+                    }
                     if open.purpose == purpose {
                         if let Some(tls) = &open.listener.service().tls {
                             tls.refresh();
@@ -139,23 +141,31 @@ impl Doors {
                     }
                 }
                 None => {
-                    let bound = self.inherited.bind(&purpose.address);
+                    let bound = self.inherited.bind(&purpose.address, sharing);
                     let socket =
                         bound.map_err(|source| StartError::Bind { address: purpose.address.clone(), source })?;
                     Change::Open(socket, service(&purpose, shared)?)
                 }
             };
-            Ok(PreparedDoor { purpose, change })
+            Ok(PreparedDoor { purpose, open: found.map(|(at, _)| at), change })
         });
         doors.collect::<Result<_, _>>().map(Prepared)
     }
 
-    /// Makes it so: in the order in which [`Doors::prepare`] found them. What is wanted no more is drained.
+    /// An open listener for that purpose that is not taken yet. Addresses may repeat where the port is 0: each stands for
+    /// one, and the one that answers so already comes first.
+    fn free(&self, taken: &[bool], purpose: &Purpose) -> Option<(usize, &OpenDoor)> {
+        let mut free = self.open.iter().enumerate().filter(|(at, _)| taken.get(*at) == Some(&false));
+        let same = free.clone().find(|(_, open)| open.purpose == *purpose);
+        same.or_else(|| free.find(|(_, open)| open.purpose.address == purpose.address))
+    }
+
+    /// Makes it so. What is wanted no more is drained.
     pub(super) fn commit(&mut self, prepared: Prepared, drain_timeout: Duration) {
-        let mut old = std::mem::take(&mut self.open);
-        for PreparedDoor { purpose, change } in prepared.0 {
-            let found = old.iter().position(|open| open.purpose.address == purpose.address);
-            match (change, found) {
+        let mut old: Vec<_> = std::mem::take(&mut self.open).into_iter().map(Some).collect();
+        for PreparedDoor { purpose, open, change } in prepared.0 {
+            let open = open.and_then(|at| old.get_mut(at)).and_then(Option::take);
+            match (change, open) {
                 (Change::Open(socket, service), _) => {
                     let bounds = match purpose.kind {
                         Kind::Client(_) => &self.bounds,
@@ -165,9 +175,8 @@ impl Doors {
                     let listener = Listener::start(socket, service, Arc::clone(bounds));
                     self.open.push(OpenDoor { purpose, listener, _watch: watch });
                 }
-                (Change::Keep, Some(found)) => self.open.push(old.remove(found)),
-                (Change::Replace(service), Some(found)) => {
-                    let listener = old.remove(found).listener;
+                (Change::Keep, Some(open)) => self.open.push(open),
+                (Change::Replace(service), Some(OpenDoor { listener, .. })) => {
                     let watch = watch(&service);
                     listener.replace(service, drain_timeout);
                     self.open.push(OpenDoor { purpose, listener, _watch: watch });
@@ -175,8 +184,15 @@ impl Doors {
                 (Change::Keep | Change::Replace(_), None) => {}
             }
         }
-        for door in old {
+        for door in old.into_iter().flatten() {
             tokio::spawn(door.listener.drain(drain_timeout));
+        }
+    }
+
+    /// Asks clients to come elsewhere, and goes on serving them.
+    pub(super) fn leave(&self) {
+        for door in self.open.iter().filter(|door| matches!(door.purpose.kind, Kind::Client(_))) {
+            door.listener.leave();
         }
     }
 
@@ -198,6 +214,11 @@ fn service(purpose: &Purpose, shared: &Arc<Shared>) -> Result<Service<Answerer>,
         }
         Kind::Client(Door::ForwardAuth(spend)) => {
             Answerer::ForwardAuth(ForwardAuth::new(Arc::clone(&shared.forward_auth), shared.clock.clone(), spend))
+        }
+        Kind::Client(Door::ExtAuthz(spend)) => {
+            let door = ForwardAuth::new(Arc::clone(&shared.forward_auth), shared.clock.clone(), spend);
+            let shared = Arc::clone(shared);
+            Answerer::ExtAuthz(ExtAuthz::new(door, Arc::new(move || readiness(&shared) == Readiness::Ready)))
         }
         Kind::Admin => {
             let shared = Arc::clone(shared);
@@ -221,6 +242,7 @@ fn watch(service: &Service<Answerer>) -> JoinSet<()> {
 enum Answerer {
     Proxy(Proxy),
     ForwardAuth(ForwardAuth),
+    ExtAuthz(ExtAuthz),
     Admin(Admin),
 }
 
@@ -229,6 +251,7 @@ impl std::fmt::Debug for Answerer {
         f.write_str(match self {
             Self::Proxy(_) => "Proxy",
             Self::ForwardAuth(_) => "ForwardAuth",
+            Self::ExtAuthz(_) => "ExtAuthz",
             Self::Admin(_) => "Admin",
         })
     }
@@ -241,6 +264,9 @@ impl Handler for Answerer {
         match self {
             Self::Proxy(proxy) => proxy.handle(request, peer).await,
             Self::ForwardAuth(door) => whole(door.handle(&request.into_parts().0, peer).await),
+            Self::ExtAuthz(door) => {
+                door.handle(request, peer).await.map(|body| body.map_err(Into::into).boxed_unsync())
+            }
             Self::Admin(admin) => whole(admin.handle(&request)),
         }
     }
@@ -250,17 +276,20 @@ fn whole(response: Response<Bytes>) -> Response<proxy::Body> {
     response.map(|body| Full::new(body).map_err(|never| match never {}).boxed_unsync())
 }
 
-fn status(shared: &Shared) -> Status {
-    let live = shared.proxy.load();
-    let readiness = if shared.draining.load(Ordering::Relaxed) {
+fn readiness(shared: &Shared) -> Readiness {
+    if shared.draining.load(Ordering::Relaxed) {
         Readiness::Draining
-    } else if !live.gate.issuers.ready() {
+    } else if !shared.proxy.load().gate.issuers.ready() {
         Readiness::NoKeys
-    } else if !live.gate.replay.is_ready() {
+    } else if !shared.proxy.load().gate.replay.is_ready() {
         Readiness::NoStore
     } else {
         Readiness::Ready
-    };
+    }
+}
+
+fn status(shared: &Shared) -> Status {
+    let live = shared.proxy.load();
     let mut upstreams: Vec<_> =
         live.upstreams.iter().map(|(name, upstream)| (Arc::clone(name), endpoints(upstream))).collect();
     upstreams.sort_by(|(one, _), (other, _)| one.cmp(other));
@@ -268,7 +297,7 @@ fn status(shared: &Shared) -> Status {
     Status {
         now,
         started: shared.started,
-        readiness,
+        readiness: readiness(shared),
         routes: live.gate.routes.iter().map(|route| route_status(route)).collect(),
         upstreams,
         issuers: live.gate.issuers.status(),

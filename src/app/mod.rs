@@ -34,7 +34,7 @@ use doors::Doors;
 use live::Parts;
 
 pub use live::route;
-pub use process::{RunError, run};
+pub use process::{Follow, RunError, run};
 
 /// Operators' connections, of which a flood of clients takes none.
 const ADMIN_CONNECTIONS: usize = 64;
@@ -65,7 +65,7 @@ pub enum StartError {
 /// One address that a gate listens on.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Listening {
-    /// `proxy`, `forward_auth` or `admin`.
+    /// `proxy`, `forward_auth`, `ext_authz` or `admin`.
     pub door: &'static str,
     /// As bound: with the port that was free.
     pub address: ListenAddress,
@@ -224,11 +224,16 @@ impl Running {
         Ok(())
     }
 
-    /// Stops accepting, lets requests in flight end within `drain_timeout`, and ends. Probes are answered to the last.
+    /// Tells probes that no traffic should come, and after `shutdown_grace` stops accepting, lets requests in flight end
+    /// within `drain_timeout`, and ends. Probes are answered to the last.
     pub async fn shutdown(self) {
         self.shared.draining.store(true, Ordering::Relaxed);
-        let limit = self.doors.limits().drain_timeout;
-        self.doors.drain(limit, ADMIN_DRAIN).await;
+        let Limits { shutdown_grace, drain_timeout, .. } = self.doors.limits();
+        if !shutdown_grace.is_zero() {
+            self.doors.leave();
+            tokio::time::sleep(shutdown_grace).await;
+        }
+        self.doors.drain(drain_timeout, ADMIN_DRAIN).await;
     }
 
     fn announce(&self) {

@@ -10,9 +10,10 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing::{error, info, warn};
 
 use crate::clock::Clock;
-use crate::config::{self, Config, Problem};
+use crate::config::{self, Config, Problem, Reading};
 use crate::metrics::Metrics;
 use crate::server::Inherited;
+use crate::watch::Watch;
 
 use super::{Running, StartError, start_on};
 
@@ -53,18 +54,28 @@ fn raise_file_limit(connections: usize) {
     }
 }
 
+/// Whether files are followed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Follow {
+    /// They are read again at SIGHUP.
+    OnSignal,
+    /// And whenever one of them has changed.
+    Changes,
+}
+
 /// Serves what the file says until SIGTERM or SIGINT.
-pub fn run(path: &Path) -> Result<(), RunError> {
-    let config = config::load(path).map_err(RunError::Config)?;
+pub fn run(path: &Path, follow: Follow) -> Result<(), RunError> {
+    let (reading, watch) = read(path, follow);
+    let config = reading.outcome.map_err(RunError::Config)?;
     let metrics = Arc::new(Metrics::new()?);
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    let result = runtime.block_on(serve(path, config, metrics));
+    let result = runtime.block_on(serve(path, config, metrics, watch));
     // What is left then is blocked in the system, or a tunnel: neither holds the exit up.
     runtime.shutdown_background();
     result
 }
 
-async fn serve(path: &Path, config: Config, metrics: Arc<Metrics>) -> Result<(), RunError> {
+async fn serve(path: &Path, config: Config, metrics: Arc<Metrics>, mut watch: Option<Watch>) -> Result<(), RunError> {
     // Before the first address is announced: whoever waits for that may signal at once.
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
@@ -74,11 +85,14 @@ async fn serve(path: &Path, config: Config, metrics: Arc<Metrics>) -> Result<(),
     let inherited = Inherited::from_environment()?;
     let mut running = start_on(config, Clock::System, metrics, inherited).await?;
     info!(version = env!("CARGO_PKG_VERSION"), config = %path.display(), "serving");
+    let follow = if watch.is_some() { Follow::Changes } else { Follow::OnSignal };
     loop {
         tokio::select! {
             () = either(&mut terminate, &mut interrupt) => break,
-            _ = hangup.recv() => reload(path, &mut running).await,
+            _ = hangup.recv() => {}
+            () = changed(&mut watch) => {}
         }
+        watch = reload(path, &mut running, follow).await.or(watch);
     }
     info!("draining");
     tokio::select! {
@@ -95,14 +109,25 @@ async fn either(one: &mut Signal, other: &mut Signal) {
     }
 }
 
-async fn reload(path: &Path, running: &mut Running) {
+async fn changed(watch: &mut Option<Watch>) {
+    match watch {
+        Some(watch) => watch.changed().await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Takes the file as it is now, and returns what follows it.
+async fn reload(path: &Path, running: &mut Running, follow: Follow) -> Option<Watch> {
     let file: PathBuf = path.to_owned();
     // Reading a file, and the files it names, blocks.
-    let loaded = match tokio::task::spawn_blocking(move || config::load(&file)).await {
-        Ok(loaded) => loaded,
-        Err(error) => return error!(%error, "reload failed; the old configuration keeps serving"),
+    let (reading, watch) = match tokio::task::spawn_blocking(move || read(&file, follow)).await {
+        Ok(read) => read,
+        Err(error) => {
+            error!(%error, "reload failed; the old configuration keeps serving");
+            return None;
+        }
     };
-    match loaded {
+    match reading.outcome {
         Ok(config) => {
             warn_of(&config);
             match running.reload(config).await {
@@ -114,6 +139,23 @@ async fn reload(path: &Path, running: &mut Running) {
             for problem in problems {
                 error!(%problem, "reload refused; the old configuration keeps serving");
             }
+        }
+    }
+    watch
+}
+
+/// What is followed is watched before it is read, so that no change falls between the two.
+fn read(path: &Path, follow: Follow) -> (Reading, Option<Watch>) {
+    let mut reading = config::reading(path);
+    if follow == Follow::OnSignal {
+        return (reading, None);
+    }
+    loop {
+        let files = std::mem::take(&mut reading.files);
+        let watch = Watch::of(files.iter().cloned().collect());
+        reading = config::reading(path);
+        if reading.files == files {
+            return (reading, Some(watch));
         }
     }
 }

@@ -47,6 +47,7 @@ enum Command {
     #[command(after_help = "\
 Examples:
   dpop-gate run --config /etc/dpop-gate/gateway.yaml
+  dpop-gate run --watch --config /etc/dpop-gate/gateway.yaml    a mounted ConfigMap, certificates, keys: all followed
   DPOP_GATE_CONFIG=gateway.yaml RUST_LOG=debug dpop-gate run
   kill -HUP $(pidof dpop-gate)                take a changed file, no request lost")]
     Run(run::Args),

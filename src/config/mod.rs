@@ -11,9 +11,10 @@ mod schema;
 mod structure;
 mod units;
 
+use std::collections::BTreeSet;
 use std::io::Read;
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use http::HeaderName;
@@ -113,13 +114,33 @@ pub struct IdentityConfig {
     pub assertion: Option<(HeaderName, PrivateKey, Option<String>, Duration)>,
 }
 
+/// A file that was read, and what it became.
+#[derive(Debug)]
+pub struct Reading {
+    /// The file, and those that it names: a change of one of them may change the outcome.
+    pub files: BTreeSet<PathBuf>,
+    /// The configuration, or every problem.
+    pub outcome: Result<Config, Vec<Problem>>,
+}
+
+/// Reads and checks a file and everything it names, and says which files those were.
+pub fn reading(path: &Path) -> Reading {
+    let mut files = BTreeSet::from([path.to_owned()]);
+    let outcome = load_noting(path, &|name| std::env::var(name).ok(), &mut files);
+    Reading { files, outcome }
+}
+
 /// Reads and checks a file and everything it names; all problems at once.
 pub fn load(path: &Path) -> Result<Config, Vec<Problem>> {
-    load_with(path, &|name| std::env::var(name).ok())
+    reading(path).outcome
 }
 
 /// The same, with variables from elsewhere than the process' environment.
 pub fn load_with(path: &Path, lookup: Lookup<'_>) -> Result<Config, Vec<Problem>> {
+    load_noting(path, lookup, &mut BTreeSet::new())
+}
+
+fn load_noting(path: &Path, lookup: Lookup<'_>, files: &mut BTreeSet<PathBuf>) -> Result<Config, Vec<Problem>> {
     let unreadable = |message: String| vec![Problem::of_file(path, message)];
     let mut bytes = Vec::new();
     std::fs::File::open(path)
@@ -128,7 +149,15 @@ pub fn load_with(path: &Path, lookup: Lookup<'_>) -> Result<Config, Vec<Problem>
     if bytes.len() as u64 > MAX_BYTES {
         return Err(unreadable("larger than 1 MiB; expected a configuration".to_owned()));
     }
-    read(path, &bytes, lookup)
+    read(path, &bytes, lookup, files)
+}
+
+fn read(path: &Path, bytes: &[u8], lookup: Lookup<'_>, files: &mut BTreeSet<PathBuf>) -> Result<Config, Vec<Problem>> {
+    let mut report = Report::new(path);
+    let config = understand(path, bytes, lookup, &mut report);
+    files.append(&mut report.take_files());
+    let warnings = report.finish()?;
+    config.map(|config| Config { warnings, ..config }).ok_or_else(Vec::new)
 }
 
 /// The JSON Schema of the file: draft 2020-12.
@@ -138,40 +167,35 @@ pub fn schema() -> serde_json::Value {
 
 /// From bytes to a checked configuration: document, environment, structure, meaning. Each stage works on what the one
 /// before could read, so that all problems are told at once.
-fn read(path: &Path, bytes: &[u8], lookup: Lookup<'_>) -> Result<Config, Vec<Problem>> {
-    let mut report = Report::new(path);
+fn understand(path: &Path, bytes: &[u8], lookup: Lookup<'_>, report: &mut Report) -> Option<Config> {
     let text = match std::str::from_utf8(bytes) {
         Ok(text) => text,
         Err(error) => {
             report.fault(document::not_utf8(bytes, &error));
-            return Err(report.finish().err().unwrap_or_default());
+            return None;
         }
     };
     let (root, faults) = document::parse(text);
     faults.into_iter().for_each(|fault| report.fault(fault));
-    let Some(mut root) = root.or_else(|| report.is_clean().then(document::empty)) else {
-        return Err(report.finish().err().unwrap_or_default());
-    };
+    let mut root = root.or_else(|| report.is_clean().then(document::empty))?;
 
     // The places first, then which values came from the environment.
     report.learn(&root);
-    env::expand(&mut root, "", lookup, &mut report);
+    env::expand(&mut root, "", lookup, report);
     report.learn(&root);
     let schema = schema::schema();
-    let value = structure::fit(&schema, &root, &mut report);
-    let config = match raw_file(value) {
+    let value = structure::fit(&schema, &root, report);
+    match raw_file(value) {
         Some(file) => {
             // The file's own folder, as it was named: `gate.yaml` alone has the empty parent.
             let folder = path.parent().unwrap_or(Path::new(""));
-            check::check(&file, folder, &mut report)
+            check::check(&file, folder, report)
         }
         None => {
             report.error("", "does not fit the schema; expected what `dpop-gate schema` describes");
             None
         }
-    };
-    let warnings = report.finish()?;
-    config.map(|config| Config { warnings, ..config }).ok_or_else(Vec::new)
+    }
 }
 
 fn raw_file(value: serde_json::Value) -> Option<raw::File> {

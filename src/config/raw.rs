@@ -28,8 +28,8 @@ pub(super) struct File {
     /// How clients address the gate; `htu` is compared with this. May be a list: the one with the request's authority
     /// counts. Absent: scheme and authority of the request itself.
     pub(super) public_url: Option<OneOrMany>,
-    /// Only these peers' `Forwarded` and `X-Forwarded-*` are believed; forward_auth listeners answer nobody else.
-    /// Addresses or CIDR ranges. Absent: loopback for forward_auth, nobody for proxy.
+    /// Only these peers' `Forwarded` and `X-Forwarded-*` are believed; forward_auth and ext_authz listeners answer
+    /// nobody else. Addresses or CIDR ranges. Absent: loopback for those two, nobody for proxy.
     pub(super) trusted_proxies: Option<Vec<String>>,
     /// Who vouches for access tokens.
     #[serde(default)]
@@ -71,6 +71,9 @@ pub(super) struct Listen {
     /// Whether a proof's `jti` is spent.
     #[serde(default)]
     pub(super) jti: Jti,
+    /// Whether another process may listen there too (`SO_REUSEPORT`): a new gate takes over before the old one goes.
+    #[serde(default)]
+    pub(super) reuse_port: bool,
     /// TLS towards clients; ALPN h2 and http/1.1. Files are watched, rotation drops nothing.
     pub(super) tls: Option<ListenTls>,
 }
@@ -520,6 +523,8 @@ pub(super) struct Limits {
     pub(super) header_timeout: Span,
     /// How long a connection may be idle between requests.
     pub(super) idle_timeout: Span,
+    /// How long connections are still accepted at shutdown, while `/readyz` says 503 already.
+    pub(super) shutdown_grace: Span,
     /// How long requests in flight may take to end at shutdown.
     pub(super) drain_timeout: Span,
     /// Open connections; further ones wait until one is free.

@@ -17,6 +17,7 @@ pub(super) struct Report {
     /// Keys whose value is a stand-in, since what was written cannot be read: nothing more is said about them.
     broken: BTreeSet<String>,
     problems: Vec<Problem>,
+    files: BTreeSet<PathBuf>,
 }
 
 impl Report {
@@ -29,6 +30,7 @@ impl Report {
             variables: BTreeSet::new(),
             broken: BTreeSet::new(),
             problems: Vec::new(),
+            files: BTreeSet::new(),
         }
     }
 
@@ -162,6 +164,16 @@ impl Report {
         let short: String = value.chars().take(80).collect();
         let more = if short.len() < value.len() { "..." } else { "" };
         format!("`{short}{more}`")
+    }
+
+    /// Notes a file that the configuration names, whether it can be read or not.
+    pub(super) fn names(&mut self, file: &Path) {
+        self.files.insert(file.to_owned());
+    }
+
+    /// The files that it names.
+    pub(super) fn take_files(&mut self) -> BTreeSet<PathBuf> {
+        std::mem::take(&mut self.files)
     }
 
     /// All problems in the order of the file, or, where none is an error, the warnings.

@@ -33,13 +33,13 @@ impl Reserved {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
-    use crate::server::{ListenAddress, Socket};
+    use crate::server::{ListenAddress, Sharing, Socket};
 
     #[tokio::test]
     async fn the_gate_listens_on_it_and_nobody_takes_it_after() {
         let reserved = Reserved::new("127.0.0.1:0".parse().unwrap()).unwrap();
         let address = ListenAddress::Tcp(reserved.address());
-        let gate = Socket::bind(&address).unwrap();
+        let gate = Socket::bind(&address, Sharing::Alone).unwrap();
         drop(reserved);
         assert_eq!(gate.address(), &address);
         let ListenAddress::Tcp(taken) = address else { unreachable!() };

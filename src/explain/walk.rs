@@ -87,7 +87,7 @@ async fn journey(
     let Taken { method, target, peer } = taken;
     let (method, target) = (&*walk.method.insert(method), &*walk.target.insert(target));
     let by_proxy = rules.source == Source::Config && question.is_none();
-    if by_proxy && proxy::preflight(gate, method, &capture.headers, target).is_some() {
+    if by_proxy && gate.preflight(method, target, &capture.headers).is_some() {
         walk.answered = Some("a browser's preflight, which the gate answers by itself");
         return Ok(());
     }
@@ -121,7 +121,7 @@ fn asked(trust: &Trust, capture: &Capture, peer: Option<IpAddr>) -> Result<Taken
         return Err(Refusal::UntrustedPeer);
     }
     let head = (&capture.method, &capture.uri, &capture.headers);
-    let Original { method, target } = Original::told(head, &peer, trust)?;
+    let Original { method, target, .. } = Original::told(head, &peer, trust)?;
     Ok(Taken { method, target, peer })
 }
 

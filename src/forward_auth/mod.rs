@@ -1,26 +1,32 @@
-//! Forward authentication for other proxies: the original request out of headers, then the same gate.
+//! Forward authentication for other proxies: the original request out of what they say of it, then the same gate.
+//!
+//! [`ForwardAuth`] is asked over HTTP (nginx, Traefik, Caddy), [`ExtAuthz`] over gRPC (Envoy). Both only read and
+//! render; what is decided, and what an upstream may be told, stands here once.
 //!
 //! Only trusted peers are answered: whoever may say what the original request was could otherwise make any proof fit.
 
+mod envoy;
 mod original;
+mod permit;
+mod subrequest;
 
 use std::sync::Arc;
 use std::time::Instant;
 
 use arc_swap::ArcSwap;
-use bytes::Bytes;
-use http::header::CACHE_CONTROL;
-use http::request::Parts;
-use http::{HeaderValue, Response};
+use http::{HeaderMap, HeaderValue, Method, StatusCode, Uri};
 
 use crate::clock::{Clock, Timestamp};
-use crate::gate::{Admission, DPOP_NONCE, Facts, Gate, Refusal, Reply, Spend};
+use crate::gate::{DPOP, Facts, Gate, Refusal, Reply, Spend, allowed_origin, write_cors};
 use crate::journal::{Recent, Record};
 use crate::metrics::{Outcome, RouteMetrics};
 use crate::policy::Route;
 use crate::target::{Peer, Trust};
 
-pub use original::Original;
+use permit::Permit;
+
+pub use envoy::{ExtAuthz, Ready};
+pub use original::{Original, Source};
 
 /// One configuration, running.
 #[derive(Debug)]
@@ -35,12 +41,33 @@ pub struct Live {
     pub recent: Arc<Recent>,
 }
 
-/// A forward-auth listener's door.
+/// The decision for other proxies; over HTTP it is a listener's door.
 #[derive(Debug)]
 pub struct ForwardAuth {
     live: Arc<ArcSwap<Live>>,
     clock: Clock,
     spend: Spend,
+}
+
+/// A request that another proxy wants decided.
+struct Asked<'a> {
+    original: Original,
+    /// The client's.
+    headers: &'a HeaderMap,
+    /// Who is to have shown a client certificate.
+    peer: &'a Peer,
+    /// The name of the route that the proxy says it is; `None` for the first that matches.
+    route: Option<&'a str>,
+}
+
+/// What the proxy is told.
+enum Verdict {
+    /// Forward it, changed so.
+    Permit(Permit),
+    /// Answer it so, and ask nobody else: a preflight, or a document of the gate's.
+    Answer(Reply, Permit),
+    /// Answer it so.
+    Refuse(Reply),
 }
 
 impl ForwardAuth {
@@ -49,71 +76,110 @@ impl ForwardAuth {
         Self { live, clock, spend }
     }
 
-    /// Decides on the request that `parts` describes: 200 with the identity headers, or the refusal.
-    pub async fn handle(&self, parts: &Parts, peer: &Peer) -> Reply {
-        let live = self.live.load_full();
-        let now = self.clock.now();
-        let mut record = Record::begin(
-            (&parts.method, &parts.uri, &parts.headers),
-            peer,
-            &live.trust,
-            (&live.unrouted, &live.recent),
-            now,
-        );
-        let decided = self.decide(&live, parts, peer, &mut record, now).await;
-        let route = record.route.as_deref();
-        let (outcome, reason, mut reply) = match decided {
-            Ok(admission) => {
-                let outcome = if admission.reported().is_some() { Outcome::Reported } else { Outcome::Allowed };
-                (outcome, None, permit(&live.gate, &admission, route, now))
-            }
+    /// Decides, counts and logs.
+    async fn judge(
+        &self,
+        live: &Live,
+        asked: Result<Asked<'_>, Refusal>,
+        mut record: Record,
+        now: Timestamp,
+    ) -> Verdict {
+        let decided = match asked {
+            Ok(asked) => self.decide(live, asked, &mut record, now).await,
+            Err(refusal) => Err(refusal),
+        };
+        let reported = record.admission.as_ref().is_some_and(|admission| admission.reported().is_some());
+        let (outcome, reason, mut verdict) = match decided {
+            Ok(verdict @ Verdict::Answer(..)) => (Outcome::Answered, None, verdict),
+            // Of a preflight that the upstream answers nothing was judged.
+            Ok(verdict) if record.admission.is_none() => (Outcome::Answered, None, verdict),
+            Ok(verdict) => (if reported { Outcome::Reported } else { Outcome::Allowed }, None, verdict),
             Err(refusal) => {
-                let reply = live.gate.refuse(refusal, route, record.target.as_ref(), now);
-                (Outcome::Refused, Some(refusal.reason()), reply)
+                let reply = live.gate.refuse(refusal, record.route.as_deref(), record.target.as_ref(), now);
+                (Outcome::Refused, Some(refusal.reason()), Verdict::Refuse(reply))
             }
         };
-        record.identifiers.answer_by_ourselves(reply.headers_mut());
-        record.finish(outcome, reason, reply.status());
-        reply
+        let cors = record.route.as_ref().and_then(|route| route.cors.as_ref());
+        let (status, headers) = verdict.towards_client();
+        record.identifiers.answer_by_ourselves(headers);
+        if let Some(cors) = cors.filter(|_| outcome != Outcome::Answered) {
+            write_cors(headers, cors, record.allowed_origin.take());
+        }
+        record.finish(outcome, reason, status);
+        verdict
     }
 
     async fn decide(
         &self,
         live: &Live,
-        parts: &Parts,
-        peer: &Peer,
+        asked: Asked<'_>,
         record: &mut Record,
         now: Timestamp,
-    ) -> Result<Arc<Admission>, Refusal> {
-        if !live.trust.believes(peer) {
-            return Err(Refusal::UntrustedPeer);
-        }
-        let original = Original::of(parts, peer, &live.trust)?;
+    ) -> Result<Verdict, Refusal> {
+        let gate = &live.gate;
+        let Asked { original, headers, peer, route } = asked;
         record.method = original.method;
         let target = &*record.target.insert(original.target);
-        let route = &*record.route.insert(Arc::clone(live.gate.route(&record.method, target)?));
-        let methods = [record.method.as_str()];
-        let facts = Facts { methods: &methods, target, headers: &parts.headers, peer, spend: self.spend };
-        let began = Instant::now();
-        let admitted = live.gate.admit(route, &facts, now).await;
-        record.decision = Some(began.elapsed());
-        live.gate.metrics.decision_seconds.observe(began.elapsed().as_secs_f64());
-        if admitted.as_ref().map_or(true, |admission| admission.reported().is_some()) {
-            record.claimed_key = live.recent.claimed_key(&parts.headers, now);
+        if let Some(preflight) = gate.preflight(&record.method, target, headers).filter(|_| is_anonymous(headers)) {
+            record.route.clone_from(&preflight.route);
+            let permit = Permit::of_nobody(gate, headers);
+            match (original.source, preflight.route) {
+                (Source::Itself, _) => return Ok(Verdict::Answer(preflighted(preflight.headers), permit)),
+                // Their proxies can pass on no success of ours: the upstream answers it.
+                (Source::Told, Some(_)) => return Ok(Verdict::Permit(permit)),
+                (Source::Told, None) => {}
+            }
         }
-        Ok(Arc::clone(record.admission.insert(Arc::new(admitted?))))
+        if original.source == Source::Itself
+            && let Some(document) = gate.well_known(&record.method, target)
+        {
+            return Ok(Verdict::Answer(document, Permit::of_nobody(gate, headers)));
+        }
+        let route = match route {
+            Some(name) => gate.routes.named(name).ok_or(Refusal::NoRoute)?,
+            None => gate.route(&record.method, target)?,
+        };
+        let route: &Route = record.route.insert(Arc::clone(route));
+        record.allowed_origin = route.cors.as_ref().and_then(|cors| allowed_origin(cors, headers));
+        let methods = [record.method.as_str()];
+        let facts = Facts { methods: &methods, target, headers, peer, spend: self.spend };
+        let began = Instant::now();
+        let admitted = gate.admit(route, &facts, now).await;
+        record.decision = Some(began.elapsed());
+        gate.metrics.decision_seconds.observe(began.elapsed().as_secs_f64());
+        if admitted.as_ref().map_or(true, |admission| admission.reported().is_some()) {
+            record.claimed_key = live.recent.claimed_key(headers, now);
+        }
+        let admission = record.admission.insert(Arc::new(admitted?));
+        Ok(Verdict::Permit(Permit::of(gate, admission, route, headers, now)))
     }
 }
 
-fn permit(gate: &Gate, admission: &Admission, route: Option<&Route>, now: Timestamp) -> Reply {
-    let mut reply = Response::new(Bytes::new());
-    let headers = reply.headers_mut();
-    if let Some(route) = route {
-        headers.extend(gate.identity_headers(admission, route, now));
+impl Live {
+    fn record(&self, head: (&Method, &Uri, &HeaderMap), peer: &Peer, now: Timestamp) -> Record {
+        Record::begin(head, peer, &self.trust, (&self.unrouted, &self.recent), now)
     }
-    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    if let Some(nonce) = admission.nonce().and_then(|nonce| HeaderValue::from_str(nonce).ok()) {
-        headers.insert(DPOP_NONCE, nonce);
+}
+
+impl Verdict {
+    /// What the client is told in any case, and the status that counts.
+    fn towards_client(&mut self) -> (StatusCode, &mut HeaderMap) {
+        match self {
+            Self::Permit(permit) => (StatusCode::OK, &mut permit.client),
+            Self::Answer(reply, _) | Self::Refuse(reply) => (reply.status(), reply.headers_mut()),
+        }
     }
+}
+
+/// The Fetch standard, section 3.2.1: a preflight carries no credentials. What does is decided like any request.
+fn is_anonymous(headers: &HeaderMap) -> bool {
+    !headers.contains_key(http::header::AUTHORIZATION) && !headers.contains_key(DPOP)
+}
+
+fn preflighted(headers: HeaderMap) -> Reply {
+    let mut reply = Reply::default();
+    *reply.status_mut() = StatusCode::NO_CONTENT;
+    *reply.headers_mut() = headers;
+    reply.headers_mut().insert(http::header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     reply
 }

@@ -12,7 +12,7 @@ const X_FORWARDED_URI: HeaderName = HeaderName::from_static("x-forwarded-uri");
 const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 const X_ORIGINAL_METHOD: HeaderName = HeaderName::from_static("x-original-method");
-const X_ORIGINAL_URL: HeaderName = HeaderName::from_static("x-original-url");
+pub(super) const X_ORIGINAL_URL: HeaderName = HeaderName::from_static("x-original-url");
 
 /// The original request's method and target.
 #[derive(Debug, PartialEq, Eq)]
@@ -21,6 +21,17 @@ pub struct Original {
     pub method: Method,
     /// As the client addressed it.
     pub target: Target,
+    /// Who says so.
+    pub source: Source,
+}
+
+/// Where the original request was found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Source {
+    /// In headers beside another request's line, which only asks.
+    Told,
+    /// It is the request itself, or Envoy's account of it: an answer of the gate's own reaches the client.
+    Itself,
 }
 
 impl Original {
@@ -51,9 +62,10 @@ impl Original {
         let paths = [forwarded_uri, original_url.as_ref().map(|url| url.path)];
         let path = one_of(paths.into_iter().flatten())?;
 
-        let (method, uri) = match (method, path) {
-            (None, None) => (own_method.clone(), own_uri.clone()),
+        let (source, method, uri) = match (method, path) {
+            (None, None) => (Source::Itself, own_method.clone(), own_uri.clone()),
             (Some(method), Some(path)) => (
+                Source::Told,
                 Method::from_bytes(method.as_bytes()).map_err(|_| TargetError::Conflicting)?,
                 Uri::from(PathAndQuery::try_from(path).map_err(|_| TargetError::AmbiguousPath)?),
             ),
@@ -71,7 +83,7 @@ impl Original {
                 Target::of(&uri, &headers, peer, trust)?
             }
         };
-        Ok(Self { method, target })
+        Ok(Self { method, target, source })
     }
 }
 

@@ -63,6 +63,11 @@ pub(super) enum Caller {
 }
 
 impl Admission {
+    /// Of nobody in particular, and of nothing that was judged.
+    const fn of_anyone() -> Self {
+        Self { caller: Caller::Anyone, reported: None, nonce: None }
+    }
+
     /// In report mode: why it would have been refused.
     pub fn reported(&self) -> Option<Refusal> {
         self.reported
@@ -123,7 +128,7 @@ impl Gate {
         witness: &impl Witness,
     ) -> Result<Admission, Refusal> {
         match route.auth {
-            Auth::Public => Ok(Admission { caller: Caller::Anyone, reported: None, nonce: None }),
+            Auth::Public => Ok(Admission::of_anyone()),
             Auth::TokenEndpoint => self.admit_key(facts, now, witness).await,
             Auth::Dpop | Auth::DpopOrBearer => {
                 witness.reached(Step::Credentials);

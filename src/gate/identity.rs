@@ -51,13 +51,13 @@ impl Gate {
         }
     }
 
-    /// Every name that an identity header of ours has: what a forward-auth caller has to clear.
-    pub fn identity_names(&self) -> impl Iterator<Item = &HeaderName> {
+    fn identity_names(&self) -> impl Iterator<Item = &HeaderName> {
         let assertion = self.identity.assertion.as_ref().map(|assertion| &assertion.header);
         self.identity.headers.iter().map(|(name, _)| name).chain(assertion)
     }
 
-    fn is_identity_name(&self, name: &str) -> bool {
+    /// Whether an upstream could take that header for an identity header of ours.
+    pub fn is_identity_name(&self, name: &str) -> bool {
         self.identity_names().any(|ours| folds_alike(ours.as_str(), name))
     }
 
@@ -78,6 +78,11 @@ impl Gate {
             headers.insert(name, value);
         }
         headers
+    }
+
+    /// Sets the identity headers of an admission, in place of whatever bears their names.
+    pub fn set_identity(&self, admission: &Admission, route: &Route, headers: &mut HeaderMap, now: Timestamp) {
+        overwrite(headers, self.identity_headers(admission, route, now));
     }
 
     /// Rewrites the client's credentials for the upstream: removed, kept or turned into Bearer, as route and
@@ -108,6 +113,20 @@ impl Gate {
                     }
                 }
             },
+        }
+    }
+}
+
+/// Sets every header of `ours`, in place of whatever bears its name.
+fn overwrite(headers: &mut HeaderMap, ours: HeaderMap) {
+    for name in ours.keys() {
+        headers.remove(name);
+    }
+    let mut last = None;
+    for (name, value) in ours {
+        last = name.or(last);
+        if let Some(name) = &last {
+            headers.append(name, value);
         }
     }
 }
@@ -173,6 +192,7 @@ fn escape(text: &str, separator: Option<char>) -> Cow<'_, str> {
 }
 
 #[cfg(test)]
+#[allow(clippy::indexing_slicing)]
 mod tests {
     use super::*;
     use serde_json::json;
@@ -210,5 +230,21 @@ mod tests {
             let found = encode(claim, &value);
             assert_eq!(found.as_ref().and_then(|value| value.to_str().ok()), expected, "{claim}: {value}");
         }
+    }
+
+    #[test]
+    fn what_is_ours_replaces_every_line_of_that_name() {
+        let mut headers = HeaderMap::new();
+        headers.append("x-auth-subject", HeaderValue::from_static("root"));
+        headers.append("x-auth-subject", HeaderValue::from_static("admin"));
+        headers.append("accept", HeaderValue::from_static("*/*"));
+        let mut ours = HeaderMap::new();
+        ours.append("x-auth-subject", HeaderValue::from_static("alice"));
+        ours.append("x-auth-groups", HeaderValue::from_static("a"));
+        ours.append("x-auth-groups", HeaderValue::from_static("b"));
+        overwrite(&mut headers, ours);
+        assert_eq!(headers.get_all("x-auth-subject").iter().collect::<Vec<_>>(), ["alice"]);
+        assert_eq!(headers.get_all("x-auth-groups").iter().collect::<Vec<_>>(), ["a", "b"]);
+        assert!(headers.contains_key("accept"));
     }
 }

@@ -3,10 +3,12 @@
 mod admit;
 mod assertion;
 mod challenge;
+mod cors;
 mod credentials;
 #[cfg(test)]
 pub(crate) mod fixture;
 mod identity;
+mod members;
 mod refusal;
 mod wellknown;
 mod witness;
@@ -24,7 +26,9 @@ use crate::target::Trust;
 pub use admit::{Admission, Facts, Spend};
 pub use assertion::AssertionOptions;
 pub use challenge::{DPOP_NONCE, Reply, error_reply};
+pub use cors::{Preflighted, allowed_origin, write_cors};
 pub use identity::{DPOP, ForwardToken, IdentityOptions};
+pub use members::{has_token, tokens};
 pub use refusal::Refusal;
 pub use witness::{Step, Witness};
 

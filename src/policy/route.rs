@@ -100,6 +100,11 @@ impl Routes {
         self.0.iter().find(|route| route.matches.covers(method, host, path))
     }
 
+    /// The first that is called so.
+    pub fn named(&self, label: &str) -> Option<&Arc<Route>> {
+        self.0.iter().find(|route| route.metrics.label() == label)
+    }
+
     /// All of them.
     pub fn iter(&self) -> impl Iterator<Item = &Arc<Route>> {
         self.0.iter()

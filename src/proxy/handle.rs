@@ -11,14 +11,13 @@ use http_body::Body as _;
 use hyper::body::Incoming;
 
 use crate::clock::Timestamp;
-use crate::gate::{Admission, Facts, Gate, Refusal, Reply, Spend, error_reply};
+use crate::gate::{Admission, Facts, Refusal, Reply, Spend, allowed_origin, error_reply, write_cors};
 use crate::journal::Record;
 use crate::metrics::{Outcome, Reason};
-use crate::policy::{Cors, Route};
+use crate::policy::Route;
 use crate::target::{Peer, Target, TargetError};
 
 use super::body::{self, BodyFault, BodyLimits, BodyWatch};
-use super::cors::{self, Preflight};
 use super::headers::{self, Outbound};
 use super::upgrade::{ConnectError, Unasked, Upgrade};
 use super::upstream::{RequestBody, ResponseBody, UpstreamError};
@@ -72,7 +71,7 @@ impl Proxy {
         }
         let cors = record.route.as_ref().and_then(|route| route.cors.as_ref());
         if let Some(cors) = cors.filter(|_| outcome != Outcome::Answered) {
-            cors::write(headers, cors, record.allowed_origin.take());
+            write_cors(headers, cors, record.allowed_origin.take());
         }
         if version <= Version::HTTP_11 && watch.awaits_continue() {
             headers.insert(CONNECTION, HeaderValue::from_static("close"));
@@ -94,15 +93,15 @@ impl Proxy {
         let upgrade = Upgrade::of(&mut request)?;
         let method = Upgrade::method(upgrade.as_ref(), request.method());
         let target = &*record.target.insert(Target::of(request.uri(), request.headers(), peer, &live.gate.trust)?);
-        if let Some((route, answer)) = preflight(&live.gate, request.method(), request.headers(), target) {
-            record.route = route;
-            return Ok((Outcome::Answered, answer));
+        if let Some(preflight) = live.gate.preflight(request.method(), target, request.headers()) {
+            record.route = preflight.route;
+            return Ok((Outcome::Answered, preflighted(preflight.headers)));
         }
         if let Some(document) = live.gate.well_known(&method, target) {
             return Ok((Outcome::Answered, public_document(document, &method)));
         }
         let route = &*record.route.insert(Arc::clone(live.gate.route(&method, target)?));
-        record.allowed_origin = route.cors.as_ref().and_then(|cors| cors::allowed(cors, request.headers()));
+        record.allowed_origin = route.cors.as_ref().and_then(|cors| allowed_origin(cors, request.headers()));
         within_limit(request.body().size_hint().lower(), live.body_bytes)?;
 
         let began = Instant::now();
@@ -173,25 +172,11 @@ fn head<B>(request: &Request<B>) -> (&Method, &Uri, &HeaderMap) {
     (request.method(), request.uri(), request.headers())
 }
 
-/// The answer to a preflight that the gate answers by itself: it announces a request for a document of the gate's, or
-/// for a route that has `cors`, from an origin that may call. Any other OPTIONS goes the way of every request.
-pub fn preflight(
-    gate: &Gate,
-    method: &Method,
-    headers: &HeaderMap,
-    target: &Target,
-) -> Option<(Option<Arc<Route>>, Response<Body>)> {
-    let preflight = Preflight::of(method, headers)?;
-    let (route, answer) = if gate.well_known(&preflight.method, target).is_some() {
-        (None, preflight.answer(&Cors { origins: vec!["*".to_owned()] }, headers)?)
-    } else {
-        let route = gate.route(&preflight.method, target).ok()?;
-        (Some(Arc::clone(route)), preflight.answer(route.cors.as_ref()?, headers)?)
-    };
+fn preflighted(headers: HeaderMap) -> Response<Body> {
     let mut response = Response::new(body::empty());
     *response.status_mut() = StatusCode::NO_CONTENT;
-    *response.headers_mut() = answer;
-    Some((route, response))
+    *response.headers_mut() = headers;
+    response
 }
 
 /// A length that is announced is refused at once; one that is not is counted as it comes.

@@ -1,7 +1,6 @@
 //! The reverse proxy: a door that forwards.
 
 mod body;
-mod cors;
 mod handle;
 mod headers;
 #[cfg(test)]
@@ -23,7 +22,7 @@ use crate::metrics::{Metrics, RouteMetrics};
 use upstream::Upstream;
 
 pub use body::Body;
-pub use handle::{preflight, within_limit};
+pub use handle::within_limit;
 
 /// One configuration, running: a request takes one `Arc` of it and keeps it to its end.
 #[derive(Debug)]

@@ -14,7 +14,7 @@ use hyper_util::rt::TokioIo;
 use thiserror::Error;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _};
 
-use super::headers::{has_token, tokens};
+use crate::gate::{has_token, tokens};
 
 /// How long one direction of a tunnel outlives the other.
 const LINGER: Duration = Duration::from_secs(10);

@@ -5,7 +5,8 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::{Method, Request, Response, StatusCode};
+use http::header::CONNECTION;
+use http::{HeaderValue, Method, Request, Response, StatusCode};
 use hyper::body::{Body as _, Incoming};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
@@ -122,9 +123,12 @@ where
     let io = TokioIo::new(Watched::new(Framed::new(io), Arc::clone(&activity), open));
     let service = {
         let (activity, handler, peer) = (Arc::clone(&activity), Arc::clone(handler), Arc::new(peer));
+        let stage = stage.clone();
         service_fn(move |request: Request<Incoming>| {
             let in_flight = activity.begin(!request.body().is_end_stream());
-            answer(Arc::clone(&handler), request, Arc::clone(&peer), Arc::clone(&activity), in_flight)
+            let answering = answer(Arc::clone(&handler), request, Arc::clone(&peer), Arc::clone(&activity), in_flight);
+            let stage = stage.clone();
+            async move { answering.await.map(|response| leave(response, *stage.borrow())) }
         })
     };
     let mut connection = pin!(settings.http.serve_connection_with_upgrades(io, service));
@@ -132,7 +136,7 @@ where
     // No wait that begins from now on can end sooner than this, so looking that often misses no deadline.
     let step = limits.header_timeout.min(limits.idle_timeout);
     let mut timer = pin!(sleep(step));
-    let mut closing = *stage.borrow_and_update() != Stage::Serving;
+    let mut closing = matches!(*stage.borrow_and_update(), Stage::Draining | Stage::Ended);
     if closing {
         connection.as_mut().graceful_shutdown();
     }
@@ -145,8 +149,10 @@ where
                 return;
             }
             changed = stage.changed() => {
-                if changed.is_err() || *stage.borrow() == Stage::Ended {
-                    return;
+                match (changed, *stage.borrow()) {
+                    (Err(_), _) | (Ok(()), Stage::Ended) => return,
+                    (Ok(()), Stage::Serving | Stage::Leaving) => continue,
+                    (Ok(()), Stage::Draining) => {}
                 }
                 closing = true;
                 activity.forbid_linger();
@@ -172,6 +178,15 @@ where
             }
         }
     }
+}
+
+/// A client of HTTP/1 that is told with its answer opens another connection for its next request; one that is idle when
+/// the connection ends may be sending just then. HTTP/2 has GOAWAY, which loses nothing at any time.
+fn leave<B>(mut response: Response<B>, stage: Stage) -> Response<B> {
+    if stage == Stage::Leaving && response.status() != StatusCode::SWITCHING_PROTOCOLS {
+        response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+    }
+    response
 }
 
 async fn answer<H: Handler>(

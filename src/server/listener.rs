@@ -13,7 +13,7 @@ use tracing::warn;
 use crate::tls::Rotating;
 
 use super::activity::Open;
-use super::socket::Socket;
+use super::socket::{Accepted, Socket};
 use super::{Bounds, Handler, ListenAddress, connection};
 
 /// After an error of accept that time alone mends (no file descriptors left).
@@ -26,6 +26,8 @@ const END_GRACE: Duration = Duration::from_millis(500);
 pub(super) enum Stage {
     /// Serve.
     Serving,
+    /// Serve, and ask clients of HTTP/1 to come on another connection: this one will end.
+    Leaving,
     /// End after the requests in flight.
     Draining,
     /// End now.
@@ -47,6 +49,8 @@ pub struct Listener<H> {
     address: ListenAddress,
     current: Arc<ArcSwap<Generation<H>>>,
     accept: JoinHandle<()>,
+    /// Told to stop accepting.
+    stop: watch::Sender<bool>,
 }
 
 /// A service and its connections.
@@ -76,8 +80,9 @@ impl<H: Handler> Listener<H> {
     pub fn start(socket: Socket, service: Service<H>, bounds: Arc<Bounds>) -> Self {
         let address = socket.address().clone();
         let current = Arc::new(ArcSwap::new(Generation::new(service)));
-        let accept = tokio::spawn(accept(socket, Arc::clone(&current), bounds));
-        Self { address, current, accept }
+        let (stop, stopped) = watch::channel(false);
+        let accept = tokio::spawn(accept(socket, Arc::clone(&current), bounds, stopped));
+        Self { address, current, accept, stop }
     }
 
     /// The address that was bound.
@@ -96,9 +101,14 @@ impl<H: Handler> Listener<H> {
         tokio::spawn(async move { old.drain(drain_timeout).await });
     }
 
+    /// Serves on, and asks clients of HTTP/1 to come on another connection.
+    pub fn leave(&self) {
+        self.current.load().stage.send_replace(Stage::Leaving);
+    }
+
     /// Stops accepting, lets requests in flight end, and drops what is left after `drain_timeout`.
     pub async fn drain(mut self, drain_timeout: Duration) {
-        self.accept.abort();
+        self.stop.send_replace(true);
         let _ = (&mut self.accept).await;
         self.current.load_full().drain(drain_timeout).await;
     }
@@ -110,26 +120,46 @@ impl<H> Drop for Listener<H> {
     }
 }
 
-async fn accept<H: Handler>(socket: Socket, current: Arc<ArcSwap<Generation<H>>>, bounds: Arc<Bounds>) {
+async fn accept<H: Handler>(
+    socket: Socket,
+    current: Arc<ArcSwap<Generation<H>>>,
+    bounds: Arc<Bounds>,
+    mut stopped: watch::Receiver<bool>,
+) {
     loop {
-        if let Err(error) = accept_one(&socket, &current, &bounds).await {
-            if matches!(error.kind(), io::ErrorKind::ConnectionAborted | io::ErrorKind::Interrupted) {
-                continue;
+        let accepted = tokio::select! {
+            biased;
+            _ = stopped.wait_for(|stopped| *stopped) => break,
+            accepted = socket.accept() => accepted,
+        };
+        match accepted {
+            Ok(accepted) => tokio::select! {
+                biased;
+                () = serve(accepted, &current, &bounds) => {}
+                // All permits are taken, and those who wait are not served any more.
+                _ = stopped.wait_for(|stopped| *stopped) => return,
+            },
+            Err(error) if matches!(error.kind(), io::ErrorKind::ConnectionAborted | io::ErrorKind::Interrupted) => {}
+            Err(error) => {
+                warn!(address = %socket.address(), %error, "no connection could be accepted");
+                sleep(ACCEPT_PAUSE).await;
             }
-            warn!(address = %socket.address(), %error, "no connection could be accepted");
-            sleep(ACCEPT_PAUSE).await;
+        }
+    }
+    // They came while it was open: each gets an answer, as far as there are permits.
+    for accepted in socket.close() {
+        if timeout(Duration::ZERO, serve(accepted, &current, &bounds)).await.is_err() {
+            return;
         }
     }
 }
 
-async fn accept_one<H: Handler>(socket: &Socket, current: &ArcSwap<Generation<H>>, bounds: &Bounds) -> io::Result<()> {
+async fn serve<H: Handler>(accepted: Accepted, current: &ArcSwap<Generation<H>>, bounds: &Bounds) {
     // In this order: a listener that waited with a permit in its hand would keep it from the others. So at most one
     // connection a listener is accepted and not served; the others wait in the kernel's queue.
-    let accepted = socket.accept().await?;
-    let Ok(permit) = Arc::clone(&bounds.permits).acquire_owned().await else { return Ok(()) };
+    let Ok(permit) = Arc::clone(&bounds.permits).acquire_owned().await else { return };
     let generation = current.load_full();
     let open = Open::new(permit, bounds.open.clone(), generation.stage.subscribe());
     let settings = bounds.settings.load_full();
     tokio::spawn(connection::serve(accepted, open, Arc::clone(&generation.service), settings));
-    Ok(())
 }

@@ -45,6 +45,8 @@ pub trait Handler: Send + Sync + 'static {
 pub struct ListenerOptions {
     /// Where it listens.
     pub address: ListenAddress,
+    /// Whether another process may listen there too.
+    pub sharing: Sharing,
     /// Who answers.
     pub door: Door,
     /// TLS, if any.
@@ -69,6 +71,15 @@ impl std::fmt::Display for ListenAddress {
     }
 }
 
+/// Whether an address may be listened on by more than one process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Sharing {
+    /// By this one alone.
+    Alone,
+    /// The kernel deals connections out to all of them (`SO_REUSEPORT`): a process takes over from another.
+    Shared,
+}
+
 /// Who answers on a listener.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Door {
@@ -76,6 +87,8 @@ pub enum Door {
     Proxy,
     /// Forward authentication over HTTP.
     ForwardAuth(Spend),
+    /// The same over gRPC, as Envoy asks.
+    ExtAuthz(Spend),
 }
 
 /// Bounds on connections.
@@ -87,6 +100,8 @@ pub struct Limits {
     pub header_timeout: Duration,
     /// How long a connection may be idle between requests.
     pub idle_timeout: Duration,
+    /// How long connections are still accepted at shutdown, while probes say already that no traffic should come.
+    pub shutdown_grace: Duration,
     /// How long requests in flight may take to end at shutdown.
     pub drain_timeout: Duration,
     /// Open connections, all listeners together; further ones wait to be accepted.

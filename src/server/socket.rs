@@ -1,7 +1,7 @@
 //! Listening sockets.
 
 use std::io;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
@@ -10,7 +10,7 @@ use listenfd::ListenFd;
 use socket2::{Domain, Protocol, SockRef, Type};
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 
-use super::ListenAddress;
+use super::{ListenAddress, Sharing};
 
 /// Connections that the kernel keeps for us while all permits are taken.
 const BACKLOG: i32 = 1024;
@@ -42,9 +42,9 @@ impl Accepted {
 
 impl Socket {
     /// Binds and listens. A Unix socket's file that nobody listens on any more is replaced.
-    pub fn bind(address: &ListenAddress) -> io::Result<Self> {
+    pub fn bind(address: &ListenAddress, sharing: Sharing) -> io::Result<Self> {
         let bound = match address {
-            ListenAddress::Tcp(address) => Bound::Tcp(bind_tcp(*address)?),
+            ListenAddress::Tcp(address) => Bound::Tcp(bind_tcp(*address, sharing)?),
             ListenAddress::Unix(path) => Bound::Unix(bind_unix(path)?),
         };
         let address = match &bound {
@@ -79,14 +79,36 @@ impl Socket {
         match &self.bound {
             Bound::Tcp(listener) => {
                 let (stream, peer) = listener.accept().await?;
-                // Neither is worth a refusal: a client that has gone already is noticed when it is read from.
-                let _ = stream.set_nodelay(true);
-                let _ = SockRef::from(&stream).set_tcp_keepalive(&socket2::TcpKeepalive::new().with_time(KEEPALIVE));
-                // A v4 client at a dual-stack listener is the v4 address that `trusted_proxies` names.
-                Ok(Accepted::Tcp(stream, peer.ip().to_canonical()))
+                Ok(accepted(stream, peer))
             }
             Bound::Unix(socket) => socket.listener.accept().await.map(|(stream, _)| Accepted::Unix(stream)),
         }
+    }
+
+    /// Stops listening, and gives back what the kernel had accepted by then: dropped with the socket, those clients
+    /// would be reset. What comes between the last look and the end is lost; that is microseconds.
+    pub(super) fn close(self) -> Vec<Accepted> {
+        let mut rest = Vec::new();
+        match &self.bound {
+            // The kernel itself is asked: the runtime may not have heard of the last ones yet.
+            Bound::Tcp(listener) => {
+                let socket = SockRef::from(listener);
+                while let Ok((stream, peer)) = socket.accept() {
+                    let ready = stream.set_nonblocking(true).and_then(|()| TcpStream::from_std(stream.into()));
+                    if let (Ok(stream), Some(peer)) = (ready, peer.as_socket()) {
+                        rest.push(accepted(stream, peer));
+                    }
+                }
+            }
+            Bound::Unix(socket) => {
+                let socket = SockRef::from(&socket.listener);
+                while let Ok((stream, _)) = socket.accept() {
+                    let ready = stream.set_nonblocking(true).and_then(|()| UnixStream::from_std(stream.into()));
+                    rest.extend(ready.ok().map(Accepted::Unix));
+                }
+            }
+        }
+        rest
     }
 }
 
@@ -108,11 +130,11 @@ impl Inherited {
     }
 
     /// Listens there: on the socket that was handed over for it, else on a new one.
-    pub fn bind(&self, address: &ListenAddress) -> io::Result<Socket> {
+    pub fn bind(&self, address: &ListenAddress, sharing: Sharing) -> io::Result<Socket> {
         let mut sockets = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         match sockets.iter().position(|socket| socket.address == *address) {
             Some(found) => Ok(sockets.swap_remove(found)),
-            None => Socket::bind(address),
+            None => Socket::bind(address, sharing),
         }
     }
 
@@ -123,9 +145,18 @@ impl Inherited {
     }
 }
 
-fn bind_tcp(address: std::net::SocketAddr) -> io::Result<TcpListener> {
+fn accepted(stream: TcpStream, peer: SocketAddr) -> Accepted {
+    // Neither is worth a refusal: a client that has gone already is noticed when it is read from.
+    let _ = stream.set_nodelay(true);
+    let _ = SockRef::from(&stream).set_tcp_keepalive(&socket2::TcpKeepalive::new().with_time(KEEPALIVE));
+    // A v4 client at a dual-stack listener is the v4 address that `trusted_proxies` names.
+    Accepted::Tcp(stream, peer.ip().to_canonical())
+}
+
+fn bind_tcp(address: SocketAddr, sharing: Sharing) -> io::Result<TcpListener> {
     let socket = socket2::Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     socket.set_reuse_address(true)?;
+    socket.set_reuse_port(sharing == Sharing::Shared)?;
     socket.set_nonblocking(true)?;
     socket.bind(&address.into())?;
     socket.listen(BACKLOG)?;

@@ -26,6 +26,7 @@ fn limits() -> Limits {
         header_bytes: 8192,
         header_timeout: Duration::from_secs(10),
         idle_timeout: Duration::from_secs(60),
+        shutdown_grace: Duration::ZERO,
         drain_timeout: Duration::from_secs(10),
         connections: 100,
     }
@@ -76,7 +77,7 @@ fn gauge() -> Option<IntGauge> {
 fn gate_with(limits: Limits, tls: Option<Arc<Rotating>>) -> Gate {
     let paths = Arc::new(Paths::default());
     let bounds = Bounds::new(limits, gauge());
-    let socket = Socket::bind(&ListenAddress::Tcp("127.0.0.1:0".parse().unwrap())).unwrap();
+    let socket = Socket::bind(&ListenAddress::Tcp("127.0.0.1:0".parse().unwrap()), Sharing::Alone).unwrap();
     let ListenAddress::Tcp(address) = *socket.address() else { panic!() };
     let listener = Listener::start(socket, Service { handler: Arc::clone(&paths), tls }, Arc::clone(&bounds));
     Gate { paths, bounds, listener, address }
@@ -289,7 +290,7 @@ async fn connections_beyond_the_limit_wait_until_one_is_free() {
 #[tokio::test]
 async fn one_idle_listener_does_not_hold_the_only_permit() {
     let gate = gate(Limits { connections: 1, ..limits() });
-    let socket = Socket::bind(&ListenAddress::Tcp("127.0.0.1:0".parse().unwrap())).unwrap();
+    let socket = Socket::bind(&ListenAddress::Tcp("127.0.0.1:0".parse().unwrap()), Sharing::Alone).unwrap();
     let ListenAddress::Tcp(address) = *socket.address() else { panic!() };
     let service = Service { handler: Arc::clone(&gate.paths), tls: None };
     let _other = Listener::start(socket, service, Arc::clone(&gate.bounds));
@@ -401,7 +402,7 @@ async fn a_tunnel_has_no_limit_of_its_own_and_ends_both_ways_apart() {
     static NOTED: Notify = Notify::const_new();
     let brief = Duration::from_millis(100);
     let bounds = Bounds::new(Limits { header_timeout: brief, idle_timeout: brief, ..limits() }, gauge());
-    let socket = Socket::bind(&ListenAddress::Tcp("127.0.0.1:0".parse().unwrap())).unwrap();
+    let socket = Socket::bind(&ListenAddress::Tcp("127.0.0.1:0".parse().unwrap()), Sharing::Alone).unwrap();
     let ListenAddress::Tcp(address) = *socket.address() else { panic!() };
     let _listener = Listener::start(socket, Service { handler: Arc::new(Echo), tls: None }, Arc::clone(&bounds));
     let mut client = TcpStream::connect(address).await.unwrap();
@@ -426,7 +427,7 @@ async fn a_client_that_takes_nothing_is_cut_off() {
     }
     let brief = Duration::from_millis(300);
     let bounds = Bounds::new(Limits { header_timeout: brief, idle_timeout: brief, ..limits() }, gauge());
-    let socket = Socket::bind(&ListenAddress::Tcp("127.0.0.1:0".parse().unwrap())).unwrap();
+    let socket = Socket::bind(&ListenAddress::Tcp("127.0.0.1:0".parse().unwrap()), Sharing::Alone).unwrap();
     let ListenAddress::Tcp(address) = *socket.address() else { panic!() };
     let service = Service { handler: Arc::new(Large), tls: None };
     let _listener = Listener::start(socket, service, Arc::clone(&bounds));
@@ -443,8 +444,8 @@ async fn a_unix_socket_replaces_a_stale_file_and_never_a_living_one() {
     let address = ListenAddress::Unix(path.clone());
     // A dead process' file.
     drop(std::os::unix::net::UnixListener::bind(&path).unwrap());
-    let socket = Socket::bind(&address).unwrap();
-    assert_eq!(Socket::bind(&address).unwrap_err().kind(), std::io::ErrorKind::AddrInUse);
+    let socket = Socket::bind(&address, Sharing::Alone).unwrap();
+    assert_eq!(Socket::bind(&address, Sharing::Alone).unwrap_err().kind(), std::io::ErrorKind::AddrInUse);
 
     let paths = Arc::new(Paths::default());
     let service = Service { handler: Arc::clone(&paths), tls: None };
@@ -458,7 +459,7 @@ async fn a_unix_socket_replaces_a_stale_file_and_never_a_living_one() {
     assert!(!path.exists());
 
     std::fs::write(&path, "somebody's file").unwrap();
-    assert_eq!(Socket::bind(&address).unwrap_err().kind(), std::io::ErrorKind::AddrInUse);
+    assert_eq!(Socket::bind(&address, Sharing::Alone).unwrap_err().kind(), std::io::ErrorKind::AddrInUse);
     assert_eq!(std::fs::read(&path).unwrap(), b"somebody's file");
 }
 

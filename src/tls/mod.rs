@@ -31,6 +31,14 @@ pub struct ServerTls {
     pub client: Option<ClientAuth>,
 }
 
+impl ServerTls {
+    /// The files that it is made of.
+    pub fn files(&self) -> Vec<PathBuf> {
+        let client_ca = self.client.as_ref().map(|client| &client.ca);
+        [Some(&self.certificate), Some(&self.key), client_ca].into_iter().flatten().cloned().collect()
+    }
+}
+
 /// Mutual TLS.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ClientAuth {
@@ -47,6 +55,14 @@ pub struct ClientTls {
     pub ca: Option<PathBuf>,
     /// PEM certificate chain and key, for mutual TLS.
     pub identity: Option<(PathBuf, PathBuf)>,
+}
+
+impl ClientTls {
+    /// The files that it is made of.
+    pub fn files(&self) -> impl Iterator<Item = &PathBuf> {
+        let identity = self.identity.iter().flat_map(|(certificate, key)| [certificate, key]);
+        self.ca.iter().chain(identity)
+    }
 }
 
 /// Why TLS could not be set up: which file, and what is wrong with it.

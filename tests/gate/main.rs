@@ -9,13 +9,17 @@
     reason = "a test that cannot go on should say so and fail; its modules are no library"
 )]
 
+mod changes;
 mod explain;
+mod ext_authz;
 mod faults;
 mod harness;
+mod hostile;
 mod interop;
 mod journey;
 mod observability;
 mod operations;
+mod proxies;
 mod refusals;
 mod replay;
 mod shared_store;

@@ -55,14 +55,7 @@ async fn reloads_in_the_middle_of_traffic_lose_no_request() {
 async fn a_request_in_flight_survives_a_reload() {
     let world = World::start().await;
     let client = world.client().await;
-    let held = tokio::spawn({
-        let client = client.clone();
-        async move { client.get("/orders/held").send().await }
-    });
-    until("the request at the upstream", || async {
-        world.upstream.seen().iter().any(|seen| seen.uri == "/orders/held").then_some(())
-    })
-    .await;
+    let held = world.held(&client).await;
     let mut settings = settings(&world.issuer, &world.upstream);
     settings["routes"][0]["match"]["path"] = json!("/moved/");
     world.gates.configure(&settings);
@@ -96,14 +89,7 @@ async fn sigterm_and_sigint_drain_and_exit_0() {
     for signal in ["TERM", "INT"] {
         let mut world = World::start().await;
         let client = world.client().await;
-        let held = tokio::spawn({
-            let client = client.clone();
-            async move { client.get("/orders/held").send().await }
-        });
-        until("the request at the upstream", || async {
-            world.upstream.seen().iter().any(|seen| seen.uri == "/orders/held").then_some(())
-        })
-        .await;
+        let held = world.held(&client).await;
         world.gate.signal(signal);
         until("the listener to close", || async {
             tokio::net::TcpStream::connect(client.address()).await.is_err().then_some(())

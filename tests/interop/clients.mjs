@@ -1,9 +1,9 @@
 // Public clients against a gate that demands nonces. What a client library does by itself is left to it; what it leaves
 // to its user is written as its documentation shows.
 //
-//   node clients.mjs RESOURCE_ORIGIN
+//   node clients.mjs RESOURCE_ORIGIN [oauth4webapi]
 //
-// Prints one JSON line a client: its name, the answers it got in their order, and the upstream's view of the last.
+// Runs all of them, or that one alone. Prints one JSON line a client: its name, the answers it got in their order, and the upstream's view of the last.
 
 import * as DPoP from 'dpop'
 import * as oauth from 'oauth4webapi'
@@ -88,7 +88,7 @@ async function withDpop(algorithm) {
 }
 
 const clients = [withOauth4webapi, ...['ES256', 'Ed25519', 'RS256', 'PS256'].map((name) => () => withDpop(name))]
-for (const run of clients) {
+for (const run of process.argv[3] === 'oauth4webapi' ? [withOauth4webapi] : clients) {
   statuses = []
   const result = await run()
   console.log(JSON.stringify({ ...result, statuses }))

@@ -18,6 +18,7 @@ const MAX_BYTES: u64 = 1 << 20;
 impl Checker<'_> {
     /// A file's content.
     pub(super) fn read(&mut self, key: &str, path: &Path) -> Option<Zeroizing<Vec<u8>>> {
+        self.report.names(path);
         let mut bytes = Zeroizing::new(Vec::new());
         let read = File::open(path).and_then(|file| file.take(MAX_BYTES + 1).read_to_end(&mut bytes));
         match read {
@@ -59,6 +60,7 @@ impl Checker<'_> {
 
     /// Reads certificate and key, and whether they fit.
     pub(super) fn server_tls(&mut self, key: &str, options: &ServerTls) {
+        options.files().iter().for_each(|file| self.report.names(file));
         self.private(&format!("{key}.key"), &options.key);
         if let Err(error) = server_config(options) {
             let ca = options.client.as_ref().map(|client| &client.ca);
@@ -98,6 +100,7 @@ impl Checker<'_> {
 
     /// Reads roots and the gate's own certificate, and whether it fits its key.
     fn client_tls(&mut self, key: &str, options: &ClientTls) -> Option<Arc<rustls::ClientConfig>> {
+        options.files().for_each(|file| self.report.names(file));
         let identity = options.identity.as_ref();
         if let Some((_, key_file)) = identity {
             self.private(&format!("{key}.client_key"), key_file);

@@ -24,6 +24,7 @@ impl Checker<'_> {
             header_bytes: usize::try_from(header_bytes).unwrap_or(usize::MAX),
             header_timeout: self.span("limits.header_timeout", &limits.header_timeout, "100ms", "5m"),
             idle_timeout: self.span("limits.idle_timeout", &limits.idle_timeout, "100ms", "1h"),
+            shutdown_grace: self.span("limits.shutdown_grace", &limits.shutdown_grace, "0s", "1h"),
             drain_timeout: self.span("limits.drain_timeout", &limits.drain_timeout, "0s", "1h"),
             connections: usize::try_from(limits.connections).unwrap_or(usize::MAX),
         };

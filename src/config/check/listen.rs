@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
 use crate::gate::Spend;
-use crate::server::{Door, ListenAddress, ListenerOptions};
+use crate::server::{Door, ListenAddress, ListenerOptions, Sharing};
 use crate::target::{PublicUrl, Trust};
 use crate::tls::{ClientAuth, ServerTls};
 
@@ -19,7 +19,7 @@ impl Checker<'_> {
         let written = file.trusted_proxies.as_deref().map(|written| self.proxies(written));
         let asks = file.listen.iter().any(|listen| listen.mode != raw::Door::Proxy);
         if asks && file.trusted_proxies.as_ref().is_some_and(Vec::is_empty) {
-            let message = "empty, so that a forward_auth listener answers nobody; expected its callers' addresses, or \
+            let message = "empty, so that a forward_auth or ext_authz listener answers nobody; expected its callers' addresses, or \
                            no key at all for loopback";
             self.error("trusted_proxies", message);
         }
@@ -86,18 +86,23 @@ impl Checker<'_> {
             let door = self.door(&key, listen);
             let tls = listen.tls.as_ref().map(|tls| self.listen_tls(&format!("{key}.tls"), tls));
             let key = format!("{key}.address");
-            let (Some(address), Some(door)) = (self.listen_address(&key, &listen.address), door) else { continue };
+            let Some(address) = self.listen_address(&key, &listen.address) else { continue };
             // Port 0 takes a free one, each time another.
             let is_free = matches!(address, ListenAddress::Tcp(address) if address.port() == 0);
             if !is_free && listeners.iter().any(|other| other.address == address) {
                 self.error(&key, "another listener has this address; expected each once");
             }
-            listeners.push(ListenerOptions { address, door, tls });
+            let sharing = if listen.reuse_port { Sharing::Shared } else { Sharing::Alone };
+            if sharing == Sharing::Shared && matches!(address, ListenAddress::Unix(_)) {
+                let message = "a Unix socket has one listener; expected an IP:PORT, or no `reuse_port`";
+                self.error(&format!("listen[{index}].reuse_port"), message);
+            }
+            listeners.push(ListenerOptions { address, sharing, door, tls });
         }
         listeners
     }
 
-    fn door(&mut self, key: &str, listen: &raw::Listen) -> Option<Door> {
+    fn door(&mut self, key: &str, listen: &raw::Listen) -> Door {
         let spend = match listen.jti {
             raw::Jti::Consume => Spend::Consume,
             raw::Jti::Check => Spend::Check,
@@ -108,15 +113,10 @@ impl Checker<'_> {
                     let message = "`check` on a proxy listener would let every proof be replayed; expected `consume`";
                     self.error(&format!("{key}.jti"), message);
                 }
-                Some(Door::Proxy)
+                Door::Proxy
             }
-            raw::Door::ForwardAuth => Some(Door::ForwardAuth(spend)),
-            raw::Door::ExtAuthz => {
-                let message = "`ext_authz` is not in this version yet; expected `proxy` or `forward_auth` (Envoy's \
-                               HTTP ext_authz filter works with `forward_auth`)";
-                self.error(&format!("{key}.mode"), message);
-                None
-            }
+            raw::Door::ForwardAuth => Door::ForwardAuth(spend),
+            raw::Door::ExtAuthz => Door::ExtAuthz(spend),
         }
     }
 

@@ -73,6 +73,7 @@ impl Default for Limits {
             body_bytes: Size::bytes_of(0),
             header_timeout: Span::of("10s"),
             idle_timeout: Span::of("75s"),
+            shutdown_grace: Span::of("0s"),
             drain_timeout: Span::of("30s"),
             connections: 10_000,
         }

@@ -33,7 +33,7 @@ fn lookup(name: &str) -> Option<String> {
 }
 
 fn load_text(text: &str) -> Result<Config, Vec<Problem>> {
-    read(Path::new("gate.yaml"), text.as_bytes(), &lookup)
+    read(Path::new("gate.yaml"), text.as_bytes(), &lookup, &mut BTreeSet::new())
 }
 
 /// `gate.yaml:` is left out of every line.
@@ -195,9 +195,9 @@ fn listeners_and_trust() {
             "3:5: listen[0].jti: `check` on a proxy listener would let every proof be replayed",
         ),
         (
-            "8080\n",
-            "8080\n    mode: ext_authz\n",
-            "3:5: listen[0].mode: `ext_authz` is not in this version yet; expected",
+            "127.0.0.1:8080\n",
+            "unix:gate.sock\n    reuse_port: true\n",
+            "3:5: listen[0].reuse_port: a Unix socket has one listener",
         ),
         ("issuers:", "public_url: ftp://x\nissuers:", "3:1: public_url: not the URL of an origin"),
         ("issuers:", "public_url: []\nissuers:", "3:1: public_url: empty"),
@@ -223,6 +223,8 @@ fn listeners_and_trust() {
     assert_eq!(config.listeners[0].door, crate::server::Door::ForwardAuth(crate::gate::Spend::Check));
     assert_eq!(config.trust.proxies, ["10.0.0.0/8".parse().unwrap(), "::1/128".parse().unwrap()]);
     assert_eq!(config.trust.proxies, config.forward_auth_trust.proxies);
+    let config = load_text(&text.replace("forward_auth", "ext_authz")).unwrap();
+    assert_eq!(config.listeners[0].door, crate::server::Door::ExtAuthz(crate::gate::Spend::Check));
 }
 
 #[test]

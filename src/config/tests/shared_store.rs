@@ -43,7 +43,7 @@ fn a_shared_stores_password_comes_from_the_environment_and_is_never_shown() {
     let text =
         GOOD.replace("issuers:", "dpop: {replay: {store: redis, redis: {url: 'redis://:${WORD}@cache/2'}}}\nissuers:");
     let lookup = |name: &str| (name == "WORD").then(|| "hunter2".to_owned());
-    let config = read(Path::new("gate.yaml"), text.as_bytes(), &lookup).unwrap();
+    let config = read(Path::new("gate.yaml"), text.as_bytes(), &lookup, &mut BTreeSet::new()).unwrap();
     let place = &config.redis.as_ref().unwrap().place;
     assert_eq!(place.credentials.password.as_ref().unwrap().reveal(), b"hunter2");
     assert_eq!(place.database, 2);

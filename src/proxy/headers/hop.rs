@@ -3,6 +3,8 @@
 use http::header::{CONNECTION, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE, TRANSFER_ENCODING, UPGRADE};
 use http::{HeaderMap, HeaderName, HeaderValue};
 
+use crate::gate::{has_token, tokens};
+
 /// Beside what `Connection` names. `Trailer` stays: it announces what both sides forward.
 const HOP_BY_HOP: [HeaderName; 9] = [
     CONNECTION,
@@ -50,21 +52,6 @@ pub(super) fn remove_from_request(headers: &mut HeaderMap) {
     if trailers {
         headers.insert(TE, HeaderValue::from_static("trailers"));
     }
-}
-
-/// Whether a comma-separated header has this member, whatever its case.
-pub(in crate::proxy) fn has_token(headers: &HeaderMap, name: &HeaderName, token: &str) -> bool {
-    tokens(headers, name).any(|member| member.eq_ignore_ascii_case(token.as_bytes()))
-}
-
-/// The members of a comma-separated header, all its lines together.
-pub(in crate::proxy) fn tokens<'a>(headers: &'a HeaderMap, name: &HeaderName) -> impl Iterator<Item = &'a [u8]> {
-    headers
-        .get_all(name)
-        .iter()
-        .flat_map(|line| line.as_bytes().split(|byte| *byte == b','))
-        .map(<[u8]>::trim_ascii)
-        .filter(|member| !member.is_empty())
 }
 
 #[cfg(test)]

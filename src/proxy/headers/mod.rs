@@ -8,13 +8,12 @@ use http::header::{AUTHORIZATION, CACHE_CONTROL, CONTENT_LENGTH, COOKIE, EXPECT,
 use http::{HeaderMap, HeaderValue};
 
 use crate::clock::Timestamp;
-use crate::gate::{Admission, DPOP, DPOP_NONCE, Gate};
+use crate::gate::{Admission, DPOP, DPOP_NONCE, Gate, has_token};
 use crate::journal::Identifiers;
 use crate::policy::Route;
 use crate::target::{Peer, Target};
 
 use forwarding::{Origin, Sender};
-pub(super) use hop::{has_token, tokens};
 
 /// What the headers of a request are written from.
 #[derive(Debug, Clone, Copy)]
@@ -45,7 +44,7 @@ impl Outbound<'_> {
         let origin = Origin { peer: self.peer.ip, scheme: self.target.scheme(), authority: &authority };
         forwarding::write(headers, sender, origin);
         self.identifiers.write(headers);
-        overwrite(headers, self.gate.identity_headers(self.admission, self.route, self.now));
+        self.gate.set_identity(self.admission, self.route, headers, self.now);
     }
 }
 
@@ -87,20 +86,6 @@ fn join_cookies(headers: &mut HeaderMap) {
     }
     if let Ok(joined) = HeaderValue::from_bytes(&lines.join(&b"; "[..])) {
         headers.insert(COOKIE, joined);
-    }
-}
-
-/// Sets every header of `ours`, in place of whatever bears its name.
-fn overwrite(headers: &mut HeaderMap, ours: HeaderMap) {
-    for name in ours.keys() {
-        headers.remove(name);
-    }
-    let mut last = None;
-    for (name, value) in ours {
-        last = name.or(last);
-        if let Some(name) = &last {
-            headers.append(name, value);
-        }
     }
 }
 
@@ -160,21 +145,5 @@ mod tests {
             drop_answered_expectation(&mut headers);
             assert_eq!(headers.contains_key(EXPECT), passes, "{came}");
         }
-    }
-
-    #[test]
-    fn what_is_ours_replaces_every_line_of_that_name() {
-        let mut headers = HeaderMap::new();
-        headers.append("x-auth-subject", HeaderValue::from_static("root"));
-        headers.append("x-auth-subject", HeaderValue::from_static("admin"));
-        headers.append("accept", HeaderValue::from_static("*/*"));
-        let mut ours = HeaderMap::new();
-        ours.append("x-auth-subject", HeaderValue::from_static("alice"));
-        ours.append("x-auth-groups", HeaderValue::from_static("a"));
-        ours.append("x-auth-groups", HeaderValue::from_static("b"));
-        overwrite(&mut headers, ours);
-        assert_eq!(headers.get_all("x-auth-subject").iter().collect::<Vec<_>>(), ["alice"]);
-        assert_eq!(headers.get_all("x-auth-groups").iter().collect::<Vec<_>>(), ["a", "b"]);
-        assert!(headers.contains_key("accept"));
     }
 }

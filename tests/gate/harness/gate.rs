@@ -43,11 +43,12 @@ pub fn run_with(arguments: &[&str], input: &[u8]) -> Output {
 pub struct Gates {
     folder: TempDir,
     environment: Vec<(String, String)>,
+    arguments: Vec<&'static str>,
 }
 
 impl Gates {
     pub fn new(settings: &Value) -> Self {
-        let gates = Self { folder: TempDir::new().unwrap(), environment: Vec::new() };
+        let gates = Self { folder: TempDir::new().unwrap(), environment: Vec::new(), arguments: vec!["run"] };
         gates.write("nonce.key", "a nonce secret of more than 32 bytes, for tests alone\n");
         gates.configure(settings);
         gates
@@ -56,6 +57,12 @@ impl Gates {
     /// Sets an environment variable of the processes to come.
     pub fn environment(mut self, name: &str, value: &str) -> Self {
         self.environment.push((name.into(), value.into()));
+        self
+    }
+
+    /// Lets the processes to come follow their files.
+    pub fn watching(mut self) -> Self {
+        self.arguments.push("--watch");
         self
     }
 
@@ -99,7 +106,8 @@ impl Gates {
         let config = self.path("gate.yaml");
         let wanted = doors(&config);
         let mut child = Command::new(BINARY)
-            .args(["run", "--config"])
+            .args(&self.arguments)
+            .arg("--config")
             .arg(&config)
             .envs(self.environment.iter().map(|(name, value)| (name, value)))
             .envs(environment.iter().map(|(name, value)| (name, value)))
@@ -173,8 +181,19 @@ impl Gate {
         self.door("forward_auth").expect("a forward_auth listener").parse().unwrap()
     }
 
+    /// Where Envoy asks.
+    pub fn ext_authz(&self) -> SocketAddr {
+        self.door("ext_authz").expect("an ext_authz listener").parse().unwrap()
+    }
+
     fn door(&self, door: &str) -> Option<String> {
         self.listening.iter().find(|(name, _)| name == door).map(|(_, address)| address.clone())
+    }
+
+    /// Where a door was opened, by the log: also one that a reload brought.
+    pub fn logged_address(&self, door: &str) -> Option<SocketAddr> {
+        let heard = self.heard();
+        heard.iter().find(|(name, _)| name == door).map(|(_, address)| address.parse().unwrap())
     }
 
     fn heard(&self) -> Vec<(String, String)> {

@@ -8,6 +8,8 @@ mod client;
 mod gate;
 mod issuer;
 mod keys;
+mod load;
+mod proxy;
 mod raw;
 mod redis;
 mod tls;
@@ -18,6 +20,8 @@ pub use client::{Answer, Call, Client, Prepared, exchange, exchange_on, http1, h
 pub use gate::{Gate, Gates, run, run_with};
 pub use issuer::Issuer;
 pub use keys::{Jws, Key, now, random};
+pub use load::{Load, yes};
+pub use proxy::{Kind, OtherProxy};
 pub use raw::Raw;
 pub use redis::Redis;
 pub use tls::Authority;

@@ -40,6 +40,19 @@ impl Authority {
         (certificate.der().clone(), PrivateKeyDer::try_from(key.serialize_der()).unwrap())
     }
 
+    /// What trusts it and shows nothing.
+    pub fn trusted(&self) -> ClientConfig {
+        self.roots().with_no_client_auth()
+    }
+
+    fn roots(&self) -> rustls::ConfigBuilder<ClientConfig, rustls::client::WantsClientCert> {
+        let mut roots = RootCertStore::empty();
+        roots.add(self.0.der().clone()).unwrap();
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let builder = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
+        builder.with_root_certificates(roots)
+    }
+
     /// A connection to `localhost` that speaks `protocol`, with that client certificate if any.
     pub async fn connect(
         &self,
@@ -47,14 +60,9 @@ impl Authority {
         protocol: &str,
         client: Option<(CertificateDer<'static>, PrivateKeyDer<'static>)>,
     ) -> TlsStream<TcpStream> {
-        let mut roots = RootCertStore::empty();
-        roots.add(self.0.der().clone()).unwrap();
-        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        let builder = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
-        let builder = builder.with_root_certificates(roots);
         let mut config = match client {
-            Some((certificate, key)) => builder.with_client_auth_cert(vec![certificate], key).unwrap(),
-            None => builder.with_no_client_auth(),
+            Some((certificate, key)) => self.roots().with_client_auth_cert(vec![certificate], key).unwrap(),
+            None => self.trusted(),
         };
         config.alpn_protocols = vec![protocol.as_bytes().to_vec()];
         let stream = soon("a connection", TcpStream::connect(address)).await.unwrap();

@@ -1,8 +1,9 @@
 //! The usual scene: an issuer, an upstream, and a gate between the upstream and its callers.
 
 use serde_json::{Value, json};
+use tokio::task::JoinHandle;
 
-use super::{Authority, Client, Gate, Gates, Issuer, Upstream};
+use super::{Answer, Authority, Client, Gate, Gates, Issuer, Upstream, until};
 
 /// What tokens are meant for.
 pub const AUDIENCE: &str = "api://orders";
@@ -76,5 +77,16 @@ impl World {
     /// A fresh client that has a nonce.
     pub async fn client(&self) -> Client {
         self.stranger().greeted().await
+    }
+
+    /// A request that is at the upstream, which answers it once released.
+    pub async fn held(&self, client: &Client) -> JoinHandle<Answer> {
+        let client = client.clone();
+        let held = tokio::spawn(async move { client.get("/orders/held").send().await });
+        until("the request at the upstream", || async {
+            self.upstream.seen().iter().any(|seen| seen.uri == "/orders/held").then_some(())
+        })
+        .await;
+        held
     }
 }

@@ -1,6 +1,8 @@
 //! CORS for browser clients (the Fetch standard, section 3.2): preflights that the gate answers by itself, and what
 //! scripts may read of a response.
 
+use std::sync::Arc;
+
 use bytes::{BufMut as _, Bytes, BytesMut};
 use http::header::{
     ACCESS_CONTROL_ALLOW_CREDENTIALS, ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS,
@@ -9,9 +11,10 @@ use http::header::{
 };
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
 
-use crate::policy::Cors;
+use crate::policy::{Cors, Route};
+use crate::target::Target;
 
-use super::headers::tokens;
+use super::{Gate, tokens};
 
 /// How long a browser keeps a preflight's answer, in seconds.
 const MAX_AGE: HeaderValue = HeaderValue::from_static("600");
@@ -19,16 +22,40 @@ const MAX_AGE: HeaderValue = HeaderValue::from_static("600");
 /// What a DPoP client has to read, beside what the upstream exposes of its own.
 const EXPOSED: &str = "DPoP-Nonce, WWW-Authenticate, Retry-After, X-Request-Id";
 
+/// A preflight that is answered without a decision.
+#[derive(Debug)]
+pub struct Preflighted {
+    /// The route of the request that it announces; `None` for a document of the gate's.
+    pub route: Option<Arc<Route>>,
+    /// What the answer says, a 204.
+    pub headers: HeaderMap,
+}
+
+impl Gate {
+    /// The answer to a preflight that announces a request for a document of the gate's, or for a route that has `cors`,
+    /// from an origin that may call. Any other OPTIONS goes the way of every request.
+    pub fn preflight(&self, method: &Method, target: &Target, request: &HeaderMap) -> Option<Preflighted> {
+        let preflight = Preflight::of(method, request)?;
+        if self.well_known(&preflight.method, target).is_some() {
+            let headers = preflight.answer(&Cors { origins: vec!["*".to_owned()] }, request)?;
+            return Some(Preflighted { route: None, headers });
+        }
+        let route = self.route(&preflight.method, target).ok()?;
+        let headers = preflight.answer(route.cors.as_ref()?, request)?;
+        Some(Preflighted { route: Some(Arc::clone(route)), headers })
+    }
+}
+
 /// What a browser asks before it sends a request.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Preflight {
+struct Preflight {
     /// The method that the request will have: a preflight is for that route, not for OPTIONS's.
-    pub(super) method: Method,
+    method: Method,
 }
 
 impl Preflight {
     /// `None` for anything but a preflight: an OPTIONS with an origin and one method that it asks for.
-    pub(super) fn of(method: &Method, headers: &HeaderMap) -> Option<Self> {
+    fn of(method: &Method, headers: &HeaderMap) -> Option<Self> {
         if method != Method::OPTIONS || !headers.contains_key(ORIGIN) {
             return None;
         }
@@ -41,9 +68,9 @@ impl Preflight {
     }
 
     /// The headers of the answer; `None` where the origin may not call.
-    pub(super) fn answer(&self, cors: &Cors, request: &HeaderMap) -> Option<HeaderMap> {
+    fn answer(&self, cors: &Cors, request: &HeaderMap) -> Option<HeaderMap> {
         let mut headers = HeaderMap::with_capacity(5);
-        headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, allowed(cors, request)?);
+        headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, allowed_origin(cors, request)?);
         headers.insert(ACCESS_CONTROL_ALLOW_METHODS, HeaderValue::from_str(self.method.as_str()).ok()?);
         if let Some(names) = header_names(request) {
             headers.insert(ACCESS_CONTROL_ALLOW_HEADERS, names);
@@ -57,7 +84,7 @@ impl Preflight {
 
 /// Says on a response, a refusal's included, what the asking origin may read of it. Replaces what the upstream says of
 /// CORS: on a route with `cors` the gate decides. No credentials are allowed: DPoP needs no cookie.
-pub(super) fn write(headers: &mut HeaderMap, cors: &Cors, allowed: Option<HeaderValue>) {
+pub fn write_cors(headers: &mut HeaderMap, cors: &Cors, allowed: Option<HeaderValue>) {
     let exposed = exposed(headers);
     for theirs in [
         ACCESS_CONTROL_ALLOW_ORIGIN,
@@ -79,7 +106,7 @@ pub(super) fn write(headers: &mut HeaderMap, cors: &Cors, allowed: Option<Header
 }
 
 /// What `Access-Control-Allow-Origin` says to this request, if it may call.
-pub(super) fn allowed(cors: &Cors, request: &HeaderMap) -> Option<HeaderValue> {
+pub fn allowed_origin(cors: &Cors, request: &HeaderMap) -> Option<HeaderValue> {
     let mut origins = request.get_all(ORIGIN).iter();
     let origin = origins.next()?;
     if origins.next().is_some() {
@@ -168,7 +195,7 @@ mod tests {
             (&["*"], &[], None),
         ] {
             let rows: Vec<_> = origins.iter().map(|origin| ("origin", *origin)).collect();
-            let found = allowed(&cors(known), &map(&rows));
+            let found = allowed_origin(&cors(known), &map(&rows));
             assert_eq!(found.as_ref().map(|value| value.to_str().unwrap()), expected, "{known:?} {origins:?}");
         }
     }
@@ -200,13 +227,13 @@ mod tests {
             ("vary", "Accept"),
         ]);
         let mut refused = upstream.clone();
-        write(&mut refused, &cors(&[APP]), None);
+        write_cors(&mut refused, &cors(&[APP]), None);
         assert!(!refused.contains_key(ACCESS_CONTROL_ALLOW_ORIGIN));
         assert!(!refused.contains_key(ACCESS_CONTROL_EXPOSE_HEADERS));
         assert_eq!(refused.get_all(VARY).iter().collect::<Vec<_>>(), ["Accept", "Origin"]);
 
         let mut readable = upstream;
-        write(&mut readable, &cors(&[APP]), Some(HeaderValue::from_static(APP)));
+        write_cors(&mut readable, &cors(&[APP]), Some(HeaderValue::from_static(APP)));
         assert_eq!(readable[ACCESS_CONTROL_ALLOW_ORIGIN], APP);
         assert!(!readable.contains_key(ACCESS_CONTROL_ALLOW_CREDENTIALS));
         let exposed = readable[ACCESS_CONTROL_EXPOSE_HEADERS].to_str().unwrap();
