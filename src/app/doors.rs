@@ -152,8 +152,8 @@ impl Doors {
         doors.collect::<Result<_, _>>().map(Prepared)
     }
 
-    /// An open listener for that purpose that is not taken yet. Addresses may repeat where the port is 0: each stands for
-    /// one, and the one that answers so already comes first.
+    /// An open listener for that purpose that is not taken yet. Addresses may repeat where the port is 0: each stands
+    /// for one, and the one that answers so already comes first.
     fn free(&self, taken: &[bool], purpose: &Purpose) -> Option<(usize, &OpenDoor)> {
         let mut free = self.open.iter().enumerate().filter(|(at, _)| taken.get(*at) == Some(&false));
         let same = free.clone().find(|(_, open)| open.purpose == *purpose);

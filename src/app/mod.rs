@@ -224,8 +224,8 @@ impl Running {
         Ok(())
     }
 
-    /// Tells probes that no traffic should come, and after `shutdown_grace` stops accepting, lets requests in flight end
-    /// within `drain_timeout`, and ends. Probes are answered to the last.
+    /// Tells probes that no traffic should come, and after `shutdown_grace` stops accepting, lets requests in flight
+    /// end within `drain_timeout`, and ends. Probes are answered to the last.
     pub async fn shutdown(self) {
         self.shared.draining.store(true, Ordering::Relaxed);
         let Limits { shutdown_grace, drain_timeout, .. } = self.doors.limits();

@@ -53,8 +53,8 @@ impl Changing {
     }
 }
 
-/// `rounds` reloads and as many rotations of certificate and key under `rate` requests a second, and then another process
-/// in this one's place.
+/// `rounds` reloads and as many rotations of certificate and key under `rate` requests a second, and then another
+/// process in this one's place.
 async fn change_everything(rate: u32, rounds: usize) {
     let scene = Changing::new().await;
     let (gates, mut gate, mut settings) = scene.gate("127.0.0.1:0").await;
