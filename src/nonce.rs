@@ -171,6 +171,8 @@ fn authenticate(secret: &Secret, time: &[u8; TIME_BYTES], memory: &[u8; MEMORY_B
 #[cfg(test)]
 #[allow(clippy::unwrap_used, clippy::indexing_slicing)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     const NOW: Timestamp = Timestamp::from_secs(1_800_000_000);
@@ -254,5 +256,15 @@ mod tests {
         let start = NOW + Duration::from_secs(120);
         let nonces = Nonces::new(NonceOptions { others_not_before: Some(start), ..nonces(1) });
         assert!(nonces.check(&nonces.issue(NOW, None), NOW).is_ok());
+    }
+
+    proptest! {
+        #[test]
+        fn no_text_is_taken_but_our_own(text in "[A-Za-z0-9_=-]{0,60}|\\PC{0,60}", bytes in any::<[u8; NONCE_BYTES]>()) {
+            let nonces = Nonces::new(nonces(1));
+            for foreign in [text, URL_SAFE_NO_PAD.encode(bytes)] {
+                prop_assert_eq!(nonces.check(&foreign, NOW), Err(NonceError::Unknown));
+            }
+        }
     }
 }

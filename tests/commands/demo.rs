@@ -47,6 +47,15 @@ fn one_command_is_the_whole_story() {
         " request -v --token-endpoint {gate}/token --client-id demo-client --client-secret {secret} {gate}/api/orders"
     );
     assert_eq!(paste.trim().strip_prefix(GATE), Some(arguments.as_str()));
+
+    let run = Command::new("bash").args(["-c", paste]).output().unwrap();
+    let (body, told) = (String::from_utf8(run.stdout).unwrap(), String::from_utf8(run.stderr).unwrap());
+    assert_eq!(run.status.code(), Some(0), "{told}");
+    assert!(body.contains("Hello demo-client."), "{body}");
+    for step in 1..=8 {
+        assert!(told.lines().any(|line| line.starts_with(&format!("{step}  "))), "step {step} in {told}");
+    }
+    assert!(!told.contains(&secret), "{told}");
 }
 
 #[test]
