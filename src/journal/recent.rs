@@ -53,11 +53,12 @@ impl Recent {
         if self.has_room(at) { dpop::claimed_key(headers) } else { None }
     }
 
-    /// Keeps a refusal, if there is room for it in its second.
-    pub fn note(&self, refusal: RecentRefusal) {
-        if !self.has_room(refusal.at) {
+    /// Keeps a refusal, which is made only if there is room for it in its second.
+    pub fn note(&self, at: Timestamp, refusal: impl FnOnce() -> RecentRefusal) {
+        if !self.has_room(at) {
             return;
         }
+        let refusal = refusal();
         self.in_second.fetch_add(1, Ordering::Relaxed);
         let mut kept = self.lock();
         if kept.len() >= KEPT {
@@ -88,15 +89,15 @@ mod tests {
     #[test]
     fn the_newest_come_first_and_a_flood_leaves_room() {
         let recent = Recent::default();
-        recent.note(refusal(1));
+        recent.note(Timestamp::from_secs(1), || refusal(1));
         for _ in 0..1000 {
-            recent.note(refusal(2));
+            recent.note(Timestamp::from_secs(2), || refusal(2));
         }
-        recent.note(refusal(3));
+        recent.note(Timestamp::from_secs(3), || refusal(3));
         let seconds: Vec<u64> = recent.all().iter().map(|refusal| refusal.at.as_secs()).collect();
         assert_eq!(seconds, [3, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 1]);
         for second in 4..100 {
-            recent.note(refusal(second));
+            recent.note(Timestamp::from_secs(second), || refusal(second));
         }
         assert_eq!(recent.all().len(), KEPT);
         assert_eq!(recent.all().first().map(|refusal| refusal.at.as_secs()), Some(99));

@@ -107,8 +107,9 @@ impl Record {
         metrics.finished(outcome, self.started.elapsed());
         if let Some(reason) = reason {
             metrics.refused(reason);
-            let route = self.route.as_ref().map(|route| route.metrics.label().to_owned());
-            self.recent.note(RecentRefusal { at: self.now, route, reason, status, jkt: self.claimed_key });
+            let (at, jkt) = (self.now, self.claimed_key);
+            let route = || self.route.as_ref().map(|route| route.metrics.label().to_owned());
+            self.recent.note(at, || RecentRefusal { at, route: route(), reason, status, jkt });
         }
         if matches!(refused, Some(Reason::NonceMissing | Reason::NonceInvalid)) {
             metrics.challenged();
