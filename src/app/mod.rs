@@ -26,7 +26,7 @@ use crate::nonce::ProcessTag;
 use crate::nonce::{NonceOptions, Nonces};
 use crate::replay::{MemoryStore, ReplayStore};
 use crate::secret::Secret;
-use crate::server::{Bounds, Inherited, Limits, ListenAddress};
+use crate::server::{Bounds, Inherited, Limits, ListenAddress, Loops};
 use crate::tls::{self, TlsError};
 use crate::{forward_auth, proxy};
 
@@ -103,14 +103,15 @@ struct Shared {
 
 /// Starts a gate on the current runtime.
 pub async fn start(config: Config, clock: Clock, metrics: Arc<Metrics>) -> Result<Running, StartError> {
-    start_on(config, clock, metrics, Inherited::default()).await
+    start_on(config, clock, metrics, Loops::here(), Inherited::default()).await
 }
 
-/// The same, on sockets that are there already.
+/// The same, with loops of their own for clients' connections, and on sockets that are there already.
 async fn start_on(
     config: Config,
     clock: Clock,
     metrics: Arc<Metrics>,
+    loops: Loops,
     inherited: Inherited,
 ) -> Result<Running, StartError> {
     let started = clock.now();
@@ -150,7 +151,7 @@ async fn start_on(
         forward_auth: Arc::new(ArcSwap::from_pointee(forward_auth)),
     });
 
-    let mut doors = Doors::new(bounds(limits, &shared.metrics), admin_bounds(limits), inherited);
+    let mut doors = Doors::new(bounds(limits, &shared.metrics, loops), admin_bounds(limits), inherited);
     let prepared = doors.prepare(&shared, &listeners, admin)?;
     doors.commit(prepared, limits.drain_timeout);
     let mut chronicle = JoinSet::new();
@@ -253,13 +254,13 @@ async fn chronicle_of(shared: Arc<Shared>) {
     }
 }
 
-fn bounds(limits: Limits, metrics: &Metrics) -> Arc<Bounds> {
-    Bounds::new(limits, Some(metrics.connections.clone()))
+fn bounds(limits: Limits, metrics: &Metrics, loops: Loops) -> Arc<Bounds> {
+    Bounds::new(limits, Some(metrics.connections.clone()), loops)
 }
 
 fn admin_bounds(limits: Limits) -> Arc<Bounds> {
-    // The contract's gauge counts clients.
-    Bounds::new(admin_limits(limits), None)
+    // The contract's gauge counts clients; operators wait for none of them.
+    Bounds::new(admin_limits(limits), None, Loops::here())
 }
 
 fn admin_limits(limits: Limits) -> Limits {

@@ -12,7 +12,7 @@ use tracing::{error, info, warn};
 use crate::clock::Clock;
 use crate::config::{self, Config, Problem, Reading};
 use crate::metrics::Metrics;
-use crate::server::Inherited;
+use crate::server::{Inherited, Loops};
 use crate::watch::Watch;
 
 use super::{Running, StartError, start_on};
@@ -68,7 +68,8 @@ pub fn run(path: &Path, follow: Follow) -> Result<(), RunError> {
     let (reading, watch) = read(path, follow);
     let config = reading.outcome.map_err(RunError::Config)?;
     let metrics = Arc::new(Metrics::new()?);
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    // For all that is no client's connection: those have their own loops.
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let result = runtime.block_on(serve(path, config, metrics, watch));
     // What is left then is blocked in the system, or a tunnel: neither holds the exit up.
     runtime.shutdown_background();
@@ -83,7 +84,7 @@ async fn serve(path: &Path, config: Config, metrics: Arc<Metrics>, mut watch: Op
     warn_of(&config);
     raise_file_limit(config.limits.connections);
     let inherited = Inherited::from_environment()?;
-    let mut running = start_on(config, Clock::System, metrics, inherited).await?;
+    let mut running = start_on(config, Clock::System, metrics, Loops::one_a_core()?, inherited).await?;
     info!(version = env!("CARGO_PKG_VERSION"), config = %path.display(), "serving");
     let follow = if watch.is_some() { Follow::Changes } else { Follow::OnSignal };
     loop {

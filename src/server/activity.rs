@@ -16,6 +16,7 @@ use tokio::sync::{OwnedSemaphorePermit, watch};
 use tokio::time::Instant;
 
 use super::framing::Framed;
+use super::loops::Seat;
 use super::{Limits, listener::Stage};
 
 /// How long what a client still sends is read and thrown away after the last response, so that its kernel does not
@@ -281,13 +282,19 @@ impl<B: Body> Body for Counted<B> {
 pub(super) struct Open {
     _permit: OwnedSemaphorePermit,
     gauge: Option<IntGauge>,
+    _seat: Seat,
     pub(super) stage: watch::Receiver<Stage>,
 }
 
 impl Open {
-    pub(super) fn new(permit: OwnedSemaphorePermit, gauge: Option<IntGauge>, stage: watch::Receiver<Stage>) -> Self {
+    pub(super) fn new(
+        permit: OwnedSemaphorePermit,
+        gauge: Option<IntGauge>,
+        seat: Seat,
+        stage: watch::Receiver<Stage>,
+    ) -> Self {
         gauge.iter().for_each(IntGauge::inc);
-        Self { _permit: permit, gauge, stage }
+        Self { _permit: permit, gauge, _seat: seat, stage }
     }
 }
 

@@ -13,9 +13,10 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use sha2::{Digest, Sha256};
 use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpStream, UnixStream};
 use tokio::time::{Instant, sleep, timeout};
 use tokio_rustls::TlsAcceptor;
-use tracing::debug;
+use tracing::{debug, warn};
 
 use crate::target::{Peer, Scheme};
 
@@ -80,9 +81,16 @@ pub(super) async fn serve<H: Handler>(
 ) {
     let ip = accepted.ip();
     let peer = Peer { ip, scheme: Scheme::Http, client_certificate: None };
+    // Here, not where it was accepted: it is this loop that watches the socket from now on.
     match accepted {
-        Accepted::Tcp(io, _) => secure(io, open, peer, service, settings).await,
-        Accepted::Unix(io) => secure(io, open, peer, service, settings).await,
+        Accepted::Tcp(io, _) => match TcpStream::from_std(io) {
+            Ok(io) => secure(io, open, peer, service, settings).await,
+            Err(error) => warn!(client_addr = %ip, %error, "an accepted connection cannot be served"),
+        },
+        Accepted::Unix(io) => match UnixStream::from_std(io) {
+            Ok(io) => secure(io, open, peer, service, settings).await,
+            Err(error) => warn!(client_addr = %ip, %error, "an accepted connection cannot be served"),
+        },
     }
 }
 

@@ -159,7 +159,9 @@ async fn serve<H: Handler>(accepted: Accepted, current: &ArcSwap<Generation<H>>,
     // connection a listener is accepted and not served; the others wait in the kernel's queue.
     let Ok(permit) = Arc::clone(&bounds.permits).acquire_owned().await else { return };
     let generation = current.load_full();
-    let open = Open::new(permit, bounds.open.clone(), generation.stage.subscribe());
     let settings = bounds.settings.load_full();
-    tokio::spawn(connection::serve(accepted, open, Arc::clone(&generation.service), settings));
+    bounds.loops.spawn(|seat| {
+        let open = Open::new(permit, bounds.open.clone(), seat, generation.stage.subscribe());
+        connection::serve(accepted, open, Arc::clone(&generation.service), settings)
+    });
 }

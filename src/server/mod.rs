@@ -8,6 +8,7 @@ mod activity;
 mod connection;
 mod framing;
 mod listener;
+mod loops;
 mod socket;
 #[cfg(test)]
 mod tests;
@@ -29,6 +30,7 @@ use crate::target::Peer;
 use crate::tls::ServerTls;
 
 pub use listener::{Listener, Service};
+pub use loops::Loops;
 pub use socket::{Inherited, Socket};
 
 /// Who answers requests.
@@ -108,21 +110,24 @@ pub struct Limits {
     pub connections: usize,
 }
 
-/// What listeners share: the bounds, which may change under them, and the count of open connections.
+/// What listeners share: the bounds, which may change under them, the count of open connections, and where those are
+/// served.
 #[derive(Debug)]
 pub struct Bounds {
     settings: ArcSwap<connection::Settings>,
     permits: Arc<Semaphore>,
     open: Option<IntGauge>,
+    loops: Loops,
 }
 
 impl Bounds {
     /// Bounds over any number of listeners; `open`, if any, is kept at the number of open connections.
-    pub fn new(limits: Limits, open: Option<IntGauge>) -> Arc<Self> {
+    pub fn new(limits: Limits, open: Option<IntGauge>, loops: Loops) -> Arc<Self> {
         Arc::new(Self {
             settings: ArcSwap::from_pointee(connection::Settings::new(limits)),
             permits: Arc::new(Semaphore::new(limits.connections.min(Semaphore::MAX_PERMITS))),
             open,
+            loops,
         })
     }
 

@@ -1,14 +1,15 @@
 //! Listening sockets.
 
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream};
 use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _};
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
 use listenfd::ListenFd;
 use socket2::{Domain, Protocol, SockRef, Type};
-use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
+use tokio::net::{TcpListener, UnixListener};
 
 use super::{ListenAddress, Sharing};
 
@@ -24,7 +25,7 @@ pub struct Socket {
     address: ListenAddress,
 }
 
-/// An accepted connection.
+/// An accepted connection, which no runtime watches yet: the loop that serves it is chosen after this.
 pub(super) enum Accepted {
     Tcp(TcpStream, IpAddr),
     Unix(UnixStream),
@@ -79,9 +80,9 @@ impl Socket {
         match &self.bound {
             Bound::Tcp(listener) => {
                 let (stream, peer) = listener.accept().await?;
-                Ok(accepted(stream, peer))
+                Ok(accepted(stream.into_std()?, peer))
             }
-            Bound::Unix(socket) => socket.listener.accept().await.map(|(stream, _)| Accepted::Unix(stream)),
+            Bound::Unix(socket) => Ok(Accepted::Unix(socket.listener.accept().await?.0.into_std()?)),
         }
     }
 
@@ -94,17 +95,16 @@ impl Socket {
             Bound::Tcp(listener) => {
                 let socket = SockRef::from(listener);
                 while let Ok((stream, peer)) = socket.accept() {
-                    let ready = stream.set_nonblocking(true).and_then(|()| TcpStream::from_std(stream.into()));
-                    if let (Ok(stream), Some(peer)) = (ready, peer.as_socket()) {
-                        rest.push(accepted(stream, peer));
+                    if let (Ok(()), Some(peer)) = (stream.set_nonblocking(true), peer.as_socket()) {
+                        rest.push(accepted(stream.into(), peer));
                     }
                 }
             }
             Bound::Unix(socket) => {
                 let socket = SockRef::from(&socket.listener);
                 while let Ok((stream, _)) = socket.accept() {
-                    let ready = stream.set_nonblocking(true).and_then(|()| UnixStream::from_std(stream.into()));
-                    rest.extend(ready.ok().map(Accepted::Unix));
+                    let ready = stream.set_nonblocking(true);
+                    rest.extend(ready.ok().map(|()| Accepted::Unix(stream.into())));
                 }
             }
         }
@@ -165,7 +165,7 @@ fn bind_tcp(address: SocketAddr, sharing: Sharing) -> io::Result<TcpListener> {
 
 fn bind_unix(path: &Path) -> io::Result<UnixSocket> {
     if let Ok(found) = std::fs::symlink_metadata(path) {
-        let in_use = !found.file_type().is_socket() || std::os::unix::net::UnixStream::connect(path).is_ok();
+        let in_use = !found.file_type().is_socket() || UnixStream::connect(path).is_ok();
         if in_use {
             return Err(io::Error::from(io::ErrorKind::AddrInUse));
         }

@@ -76,7 +76,7 @@ fn gauge() -> Option<IntGauge> {
 
 fn gate_with(limits: Limits, tls: Option<Arc<Rotating>>) -> Gate {
     let paths = Arc::new(Paths::default());
-    let bounds = Bounds::new(limits, gauge());
+    let bounds = Bounds::new(limits, gauge(), Loops::here());
     let socket = Socket::bind(&ListenAddress::Tcp("127.0.0.1:0".parse().unwrap()), Sharing::Alone).unwrap();
     let ListenAddress::Tcp(address) = *socket.address() else { panic!() };
     let listener = Listener::start(socket, Service { handler: Arc::clone(&paths), tls }, Arc::clone(&bounds));
@@ -401,7 +401,7 @@ async fn a_tunnel_has_no_limit_of_its_own_and_ends_both_ways_apart() {
     }
     static NOTED: Notify = Notify::const_new();
     let brief = Duration::from_millis(100);
-    let bounds = Bounds::new(Limits { header_timeout: brief, idle_timeout: brief, ..limits() }, gauge());
+    let bounds = Bounds::new(Limits { header_timeout: brief, idle_timeout: brief, ..limits() }, gauge(), Loops::here());
     let socket = Socket::bind(&ListenAddress::Tcp("127.0.0.1:0".parse().unwrap()), Sharing::Alone).unwrap();
     let ListenAddress::Tcp(address) = *socket.address() else { panic!() };
     let _listener = Listener::start(socket, Service { handler: Arc::new(Echo), tls: None }, Arc::clone(&bounds));
@@ -426,7 +426,7 @@ async fn a_client_that_takes_nothing_is_cut_off() {
         }
     }
     let brief = Duration::from_millis(300);
-    let bounds = Bounds::new(Limits { header_timeout: brief, idle_timeout: brief, ..limits() }, gauge());
+    let bounds = Bounds::new(Limits { header_timeout: brief, idle_timeout: brief, ..limits() }, gauge(), Loops::here());
     let socket = Socket::bind(&ListenAddress::Tcp("127.0.0.1:0".parse().unwrap()), Sharing::Alone).unwrap();
     let ListenAddress::Tcp(address) = *socket.address() else { panic!() };
     let service = Service { handler: Arc::new(Large), tls: None };
@@ -449,7 +449,7 @@ async fn a_unix_socket_replaces_a_stale_file_and_never_a_living_one() {
 
     let paths = Arc::new(Paths::default());
     let service = Service { handler: Arc::clone(&paths), tls: None };
-    let listener = Listener::start(socket, service, Bounds::new(limits(), gauge()));
+    let listener = Listener::start(socket, service, Bounds::new(limits(), gauge(), Loops::here()));
     let mut client = UnixStream::connect(&path).await.unwrap();
     client.write_all(GET).await.unwrap();
     response(&mut client).await;

@@ -15,7 +15,7 @@ use super::body::{Progress, ResponseBody, Upload};
 use super::connect::{Connector, Wish};
 use super::health::{Active, Ejection};
 use super::outbound::{self, Address, Upgrade};
-use super::pool::{Lease, Pool, Sent};
+use super::pool::{Lease, Pools, Sent};
 use super::{Endpoint, EndpointStatus, HealthCheck, Protocol, UpstreamError, UpstreamOptions};
 
 /// The longest that a health check may take.
@@ -29,7 +29,7 @@ pub(super) struct Backend {
     protocol: Protocol,
     secure: bool,
     timeout: Duration,
-    pool: Arc<Pool>,
+    pools: Pools,
     requests: AtomicUsize,
     pub(super) ejection: Ejection,
     pub(super) active: Active,
@@ -63,7 +63,7 @@ impl Backend {
             address: Address { scheme, authority, host, preserve_host: options.preserve_host },
             protocol: options.protocol,
             timeout: options.timeout,
-            pool: Pool::new(Connector::new(endpoint, options)),
+            pools: Pools::new(Connector::new(endpoint, options)),
             requests: AtomicUsize::new(0),
             ejection: Ejection::new(),
             active: Active::new(),
@@ -89,10 +89,10 @@ impl Backend {
         upgrade: Upgrade,
     ) -> Result<Response<ResponseBody>, Failure> {
         let in_flight = InFlight::new(self);
-        let wish = self.wish(&request, upgrade);
+        let (wish, pool) = (self.wish(&request, upgrade), self.pools.here());
         // Ends, since each turn uses up a pooled connection and a new one is tried once.
         loop {
-            let mut lease = match self.pool.checkout(wish).await {
+            let mut lease = match pool.checkout(wish).await {
                 Ok(lease) => lease,
                 Err(error) => {
                     self.failed(&error);
@@ -134,7 +134,7 @@ impl Backend {
 
     #[cfg(test)]
     pub(super) fn idle_and_open(&self) -> usize {
-        self.pool.idle_and_open()
+        self.pools.idle_and_open()
     }
 
     fn wish(&self, request: &Request<Upload>, upgrade: Upgrade) -> Wish {
@@ -208,7 +208,7 @@ impl Backend {
             .header(USER_AGENT, "dpop-gate")
             .body(Upload::empty())
             .ok()?;
-        let mut lease = self.pool.open_private(self.wish(&request, Upgrade::No)).await.ok()?;
+        let mut lease = self.pools.here().open_private(self.wish(&request, Upgrade::No)).await.ok()?;
         if lease.is_http2() {
             outbound::for_http2(&mut request, &self.address);
         } else {

@@ -1,4 +1,4 @@
-//! The connections to one endpoint: idle HTTP/1.1 ones, shared HTTP/2 ones.
+//! The connections to one endpoint: idle HTTP/1.1 ones, shared HTTP/2 ones, kept apart by event loop.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -8,10 +8,12 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use http::{HeaderMap, Request, Response};
 use hyper::body::Incoming;
 use hyper::client::conn::{TrySendError, http1, http2};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use tokio::runtime::{Handle, Id};
 use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
@@ -43,9 +45,48 @@ const PING_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long a new HTTP/2 peer may take to say whether it takes extended CONNECT.
 const SETTINGS_WAIT: Duration = Duration::from_millis(500);
 
-/// The connections to one endpoint.
+/// The connections to one endpoint: a pool for each runtime that asks for one. A request on one event loop over a
+/// connection that another one drives would wake that one twice.
+pub(super) struct Pools {
+    connector: Arc<Connector>,
+    by_runtime: ArcSwap<Vec<(Id, Arc<Pool>)>>,
+}
+
+impl Pools {
+    pub(super) fn new(connector: Connector) -> Self {
+        Self { connector: Arc::new(connector), by_runtime: ArcSwap::default() }
+    }
+
+    /// The pool of the runtime that asks.
+    pub(super) fn here(&self) -> Arc<Pool> {
+        let here = Handle::current().id();
+        let find = |pools: &[(Id, Arc<Pool>)]| {
+            pools.iter().find(|(id, _)| *id == here).map(|(_, pool)| Arc::clone(pool))
+        };
+        if let Some(pool) = find(&self.by_runtime.load()) {
+            return pool;
+        }
+        let new = Pool::new(Arc::clone(&self.connector));
+        self.by_runtime.rcu(|pools| {
+            let mut pools = Vec::clone(pools);
+            if find(&pools).is_none() {
+                pools.push((here, Arc::clone(&new)));
+            }
+            pools
+        });
+        // Runtimes of several threads may have raced: all take the one that is kept.
+        find(&self.by_runtime.load()).unwrap_or(new)
+    }
+
+    #[cfg(test)]
+    pub(super) fn idle_and_open(&self) -> usize {
+        self.by_runtime.load().iter().map(|(_, pool)| pool.idle_and_open()).sum()
+    }
+}
+
+/// Those of one runtime.
 pub(super) struct Pool {
-    connector: Connector,
+    connector: Arc<Connector>,
     idle: Mutex<VecDeque<Idle>>,
     shared: Mutex<Vec<Arc<Shared>>>,
     /// Held while a connection is opened that others may then share, so that a burst opens one and not a hundred.
@@ -61,7 +102,7 @@ struct Idle {
 }
 
 impl Pool {
-    pub(super) fn new(connector: Connector) -> Arc<Self> {
+    fn new(connector: Arc<Connector>) -> Arc<Self> {
         Arc::new(Self {
             connector,
             idle: Mutex::default(),
@@ -91,7 +132,7 @@ impl Pool {
     }
 
     #[cfg(test)]
-    pub(super) fn idle_and_open(&self) -> usize {
+    fn idle_and_open(&self) -> usize {
         lock(&self.idle).iter().filter(|idle| !idle.link.sender.is_closed()).count()
     }
 
@@ -188,7 +229,7 @@ impl Pool {
 
     /// Starts what closes connections that grew old, unless it runs. It ends with the last of them, or with the pool.
     fn reap(self: &Arc<Self>) {
-        let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
+        let Ok(runtime) = Handle::try_current() else { return };
         if self.reaping.swap(true, Ordering::AcqRel) {
             return;
         }
@@ -293,7 +334,7 @@ impl Lease {
         if link.sender.is_ready() {
             self.pool.put_back(link, self.keep);
         } else if !link.sender.is_closed()
-            && let Ok(runtime) = tokio::runtime::Handle::try_current()
+            && let Ok(runtime) = Handle::try_current()
         {
             // The response came before the request's own end, or its end is just being noticed. hyper refuses what
             // cannot be reused.
@@ -422,6 +463,12 @@ impl Drop for Stream {
         let now = u64::try_from(self.0.opened.elapsed().as_millis()).unwrap_or(u64::MAX);
         self.0.used.store(now, Ordering::Relaxed);
         self.0.streams.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+impl fmt::Debug for Pools {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(self.by_runtime.load().iter().map(|(_, pool)| pool)).finish()
     }
 }
 
