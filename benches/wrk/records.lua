@@ -1,0 +1,38 @@
+-- Sends what `traffic sign` wrote: a file of requests of one length, which eight digits at its head say.
+-- wrk -t 1 -s records.lua URL -- FILE once|again
+--   once:  a request is sent once; when all are, the thread stops and says "dry"
+--   again: from the start once more, for requests that nobody remembers
+-- One thread: its core is shared with the upstream, so this does nothing but copy.
+
+local file, length, again, dry
+
+function init(args)
+  file = assert(io.open(args[1], "rb"))
+  file:setvbuf("full", 1048576)
+  length = tonumber(file:read(8))
+  again = args[2] == "again"
+end
+
+function request()
+  local record = file:read(length)
+  if record then
+    return record
+  end
+  if again then
+    file:seek("set", 8)
+    return file:read(length)
+  end
+  if not dry then
+    dry = true
+    io.stderr:write("dry\n")
+  end
+  wrk.thread:stop()
+  return "\r\n"
+end
+
+-- One line for benches/harness/load.py: answers, seconds, not 2xx or 3xx, errors of the socket, latencies in microseconds.
+function done(summary, latency, requests)
+  local errors = summary.errors
+  io.write(string.format("result %d %.6f %d %d %d %d\n", summary.requests, summary.duration / 1e6, errors.status,
+    errors.connect + errors.read + errors.write + errors.timeout, latency:percentile(50), latency:percentile(99)))
+end
