@@ -263,9 +263,10 @@ impl Handler for Answerer {
     async fn handle(&self, request: Request<Incoming>, peer: &Peer) -> Response<proxy::Body> {
         match self {
             Self::Proxy(proxy) => proxy.handle(request, peer).await,
-            Self::ForwardAuth(door) => whole(door.handle(&request.into_parts().0, peer).await),
+            // In boxes: the one future that has room for all of these is moved with each request.
+            Self::ForwardAuth(door) => whole(Box::pin(door.handle(&request.into_parts().0, peer)).await),
             Self::ExtAuthz(door) => {
-                door.handle(request, peer).await.map(|body| body.map_err(Into::into).boxed_unsync())
+                Box::pin(door.handle(request, peer)).await.map(|body| body.map_err(Into::into).boxed_unsync())
             }
             Self::Admin(admin) => whole(admin.handle(&request)),
         }

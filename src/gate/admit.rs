@@ -275,6 +275,9 @@ impl Gate {
 
 /// A normalised path without the parameters of its segments; `None` if it has none.
 fn without_parameters(path: &str) -> Option<String> {
+    if !path.contains(';') && !path.contains("%3B") {
+        return None;
+    }
     let bare = |segment| [";", "%3B"].iter().fold(segment, |rest: &str, mark| rest.split(mark).next().unwrap_or(rest));
     let plain = path.split('/').map(bare).collect::<Vec<_>>().join("/");
     (plain.len() < path.len()).then_some(plain)

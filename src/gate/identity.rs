@@ -63,6 +63,9 @@ impl Gate {
 
     /// The identity headers of an admission, the assertion included: to be set last.
     pub fn identity_headers(&self, admission: &Admission, route: &Route, now: Timestamp) -> HeaderMap {
+        if matches!(admission.caller, Caller::Anyone) {
+            return HeaderMap::new();
+        }
         let mut headers = HeaderMap::with_capacity(self.identity.headers.len() + 1);
         for (name, claim) in &self.identity.headers {
             let value = if claim == JKT_CLAIM {

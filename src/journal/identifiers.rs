@@ -26,7 +26,7 @@ impl Identifiers {
         Self {
             request_made: request_id.is_none(),
             trace_made: traceparent.is_none(),
-            request_id: request_id.unwrap_or_else(|| value(hex(&random::<16>()))),
+            request_id: request_id.unwrap_or_else(make_request_id),
             traceparent: traceparent.unwrap_or_else(make_traceparent),
         }
     }
@@ -99,28 +99,35 @@ fn is_traceparent(parent: &[u8]) -> bool {
 
 /// Sampled, since the access log records it, and since an upstream that follows its parent would else record nothing.
 fn make_traceparent() -> HeaderValue {
-    let [trace_and_span @ .., low] = random::<24>();
+    let mut text = *b"00-00000000000000000000000000000000-0000000000000000-01";
+    let [_, _, _, rest @ ..] = &mut text;
+    let (trace, rest) = rest.split_at_mut(32);
+    let (_, span) = rest.split_at_mut(1);
     // The lowest bits are set so that neither identifier can be all zeros.
-    let (trace, span) = trace_and_span.split_at(16);
-    value(format!("00-{}-{}{:02x}-01", hex(trace), hex(span), low | 1))
+    hex(trace, [fastrand::u64(..), fastrand::u64(..) | 1]);
+    hex(span, [fastrand::u64(..) | 1]);
+    value(&text)
 }
 
-fn value(text: String) -> HeaderValue {
-    HeaderValue::try_from(text).unwrap_or_else(|_| HeaderValue::from_static("-"))
+/// Random, but nothing is guarded by it: it only has to differ, so the system need not be asked for each.
+fn make_request_id() -> HeaderValue {
+    let mut text = [0; 32];
+    hex(&mut text, [fastrand::u64(..), fastrand::u64(..)]);
+    value(&text)
 }
 
-fn hex(bytes: &[u8]) -> String {
-    const DIGITS: [char; 16] = ['0', '1', '2', '3', '4', '5', '6', '7', '8', '9', 'a', 'b', 'c', 'd', 'e', 'f'];
-    let digit = |nibble: u8| DIGITS.get(usize::from(nibble & 0xf)).copied().unwrap_or('0');
-    bytes.iter().flat_map(|byte| [digit(byte >> 4), digit(*byte)]).collect()
+fn value(text: &[u8]) -> HeaderValue {
+    HeaderValue::from_bytes(text).unwrap_or_else(|_| HeaderValue::from_static("-"))
 }
 
-/// Random bytes that guard nothing: they only have to differ.
-fn random<const N: usize>() -> [u8; N] {
-    let mut bytes = [1; N];
-    // Where the system has no randomness, issuing nonces and TLS fail long before this does.
-    let _ = getrandom::fill(&mut bytes);
-    bytes
+/// Writes the digits of numbers, 16 for each.
+fn hex<const N: usize>(text: &mut [u8], numbers: [u64; N]) {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    let bytes = numbers.into_iter().flat_map(u64::to_be_bytes);
+    let digits = bytes.flat_map(|byte| [byte >> 4, byte & 0xf]);
+    for (place, digit) in text.iter_mut().zip(digits) {
+        *place = DIGITS.get(usize::from(digit)).copied().unwrap_or(b'0');
+    }
 }
 
 #[cfg(test)]

@@ -191,9 +191,13 @@ fn towards_upstream(
     outbound: Outbound<'_>,
     upgrade: Option<&Upgrade>,
 ) -> Result<Request<RequestBody>, Failure> {
-    let path = PathAndQuery::try_from(outbound.target.path_and_query());
-    let path = path.map_err(|_| Failure::Refused(Refusal::Target(TargetError::AmbiguousPath)))?;
     let (mut parts, body) = request.into_parts();
+    let path = match parts.uri.path_and_query() {
+        // Nothing was normalised: as it came.
+        Some(came) if came.path() == outbound.target.path() => came.clone(),
+        Some(_) | None => PathAndQuery::try_from(outbound.target.path_and_query())
+            .map_err(|_| Failure::Refused(Refusal::Target(TargetError::AmbiguousPath)))?,
+    };
     outbound.write(&mut parts.headers);
     if let Some(upgrade) = upgrade {
         upgrade.ask(&mut parts.headers);

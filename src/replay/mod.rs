@@ -83,7 +83,7 @@ impl ReplayStore {
     pub async fn claim(&self, proof: &ProofId, now: Timestamp) -> Result<(), ReplayError> {
         match self {
             Self::Memory(memory) => memory.claim(proof, now),
-            Self::Redis(redis) => redis.claim(proof, now).await,
+            Self::Redis(redis) => Box::pin(redis.claim(proof, now)).await,
         }
     }
 
@@ -91,7 +91,7 @@ impl ReplayStore {
     pub async fn check(&self, proof: &ProofId, now: Timestamp) -> Result<(), ReplayError> {
         match self {
             Self::Memory(memory) => memory.check(proof, now),
-            Self::Redis(redis) => redis.check(proof, now).await,
+            Self::Redis(redis) => Box::pin(redis.check(proof, now)).await,
         }
     }
 

@@ -14,6 +14,7 @@ use hyper_util::server::conn::auto;
 use sha2::{Digest, Sha256};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
+use tokio::sync::watch;
 use tokio::time::{Instant, sleep, timeout};
 use tokio_rustls::TlsAcceptor;
 use tracing::{debug, warn};
@@ -134,9 +135,7 @@ where
         let stage = stage.clone();
         service_fn(move |request: Request<Incoming>| {
             let in_flight = activity.begin(!request.body().is_end_stream());
-            let answering = answer(Arc::clone(&handler), request, Arc::clone(&peer), Arc::clone(&activity), in_flight);
-            let stage = stage.clone();
-            async move { answering.await.map(|response| leave(response, *stage.borrow())) }
+            answer(Arc::clone(&handler), request, Arc::clone(&peer), Arc::clone(&activity), in_flight, stage.clone())
         })
     };
     let mut connection = pin!(settings.http.serve_connection_with_upgrades(io, service));
@@ -203,11 +202,13 @@ async fn answer<H: Handler>(
     peer: Arc<Peer>,
     activity: Arc<Activity>,
     in_flight: InFlight,
+    stage: watch::Receiver<Stage>,
 ) -> Result<Response<Counted<H::Body>>, Infallible> {
     let connect = request.method() == Method::CONNECT;
     let response = handler.handle(request, &peer).await;
     if response.status() == StatusCode::SWITCHING_PROTOCOLS || (connect && response.status().is_success()) {
         activity.tunnel();
     }
+    let response = leave(response, *stage.borrow());
     Ok(response.map(|body| Counted::new(body, in_flight)))
 }

@@ -52,6 +52,27 @@ impl Authority {
         self
     }
 
+    /// Appends it, as `Display` writes it.
+    pub(super) fn push_to(&self, text: &mut String) {
+        text.push_str(&self.host);
+        if let Some(port) = self.port {
+            // Digits by hand: this is on every request's way, and the formatting machinery is not short.
+            let mut digits = [0; 5];
+            let mut rest = port;
+            let mut from = digits.len();
+            for (at, digit) in digits.iter_mut().enumerate().rev() {
+                *digit = b'0' + u8::try_from(rest % 10).unwrap_or(0);
+                rest /= 10;
+                from = at;
+                if rest == 0 {
+                    break;
+                }
+            }
+            text.push(':');
+            text.extend(digits.iter().skip(from).map(|digit| char::from(*digit)));
+        }
+    }
+
     /// Whether both are the same under that scheme.
     pub(super) fn is_same(&self, other: &Self, scheme: Scheme) -> bool {
         let port = |authority: &Self| authority.port.unwrap_or(scheme.default_port());

@@ -129,12 +129,16 @@ impl Target {
         trust: &Trust,
     ) -> Result<Self, TargetError> {
         let authority = authority.for_scheme(scheme);
-        let mut uri = match trust.public_url(&authority) {
-            Some(public) => format!("{}://{}{}", public.scheme.name(), public.authority, public.prefix),
-            None => format!("{}://{authority}", scheme.name()),
-        };
+        // Room for the usual case at once: scheme, `://`, host, port, path.
+        let mut uri = String::with_capacity(16 + authority.host.len() + path.len());
+        match trust.public_url(&authority) {
+            Some(public) => {
+                push_origin(&mut uri, public.scheme, &public.authority);
+                uri.push_str(&public.prefix);
+            }
+            None => push_origin(&mut uri, scheme, &authority),
+        }
         let path_at = uri.len();
-        uri.reserve(path.len());
         path::normalise_request(path, &mut uri)?;
         Ok(Self { scheme, authority, uri, path_at, query: query.map(str::to_owned) })
     }
@@ -151,7 +155,9 @@ impl Target {
 
     /// Host, and port where it is not the scheme's default: as the client addressed it.
     pub fn authority(&self) -> String {
-        self.authority.to_string()
+        let mut text = String::with_capacity(self.authority.host.len() + ":65535".len());
+        self.authority.push_to(&mut text);
+        text
     }
 
     /// The normalised path.
@@ -188,6 +194,13 @@ impl Target {
     }
 }
 
+/// `scheme://authority`.
+fn push_origin(uri: &mut String, scheme: Scheme, authority: &Authority) {
+    uri.push_str(scheme.name());
+    uri.push_str("://");
+    authority.push_to(uri);
+}
+
 /// An `htu` without query and fragment, normalised; `None` if it is no absolute http or https URI.
 fn normalise_htu(htu: &str) -> Option<String> {
     // Characters that no URI has, wherever they stand (RFC 3986 section 2).
@@ -197,7 +210,8 @@ fn normalise_htu(htu: &str) -> Option<String> {
     let (scheme, rest) = Scheme::split(htu)?;
     let rest = rest.split(['?', '#']).next()?;
     let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
-    let mut uri = format!("{}://{}", scheme.name(), Authority::parse(authority)?.for_scheme(scheme));
+    let mut uri = String::with_capacity(htu.len());
+    push_origin(&mut uri, scheme, &Authority::parse(authority)?.for_scheme(scheme));
     path::normalise_htu(path, &mut uri)?;
     Some(uri)
 }

@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 use std::net::IpAddr;
+use std::ops::Range;
 
 use bytes::Bytes;
 use http::header::FORWARDED;
@@ -46,10 +47,11 @@ pub(super) fn write(headers: &mut HeaderMap, sender: Sender, origin: Origin<'_>)
         Scheme::Http => "http",
         Scheme::Https => "https",
     };
-    append(headers, FOR, &peer.to_string());
-    append(headers, FORWARDED, &forwarded_element(peer, proto, origin.authority));
+    let Element { text, address, authority } = Element::new(peer, proto, origin.authority);
+    append(headers, FOR, text.slice(address));
+    append(headers, FORWARDED, text.clone());
     headers.insert(PROTO, HeaderValue::from_static(proto));
-    set(headers, HOST, origin.authority.as_bytes().to_vec());
+    set(headers, HOST, text.slice(authority));
 }
 
 /// Where a believed peer tells the way in one form only, tells it in the other too: a legacy framework reads
@@ -62,11 +64,11 @@ fn translate(headers: &mut HeaderMap) {
     let told_standard = headers.contains_key(FORWARDED);
     for node in chain {
         match (told_standard, node) {
-            (true, Some(ip)) => append(headers, FOR, &ip.to_string()),
-            (true, None) => append(headers, FOR, "unknown"),
-            (false, Some(ip)) => append(headers, FORWARDED, &for_pair(ip)),
+            (true, Some(ip)) => append(headers, FOR, Bytes::from(ip.to_string())),
+            (true, None) => append(headers, FOR, Bytes::from_static(b"unknown")),
+            (false, Some(ip)) => append(headers, FORWARDED, Bytes::from(for_pair(ip))),
             // RFC 7239 section 6.2.
-            (false, None) => append(headers, FORWARDED, "for=unknown"),
+            (false, None) => append(headers, FORWARDED, Bytes::from_static(b"for=unknown")),
         }
     }
 }
@@ -104,24 +106,56 @@ fn folds_into(name: &str, own: &str) -> bool {
             .all(|(came, wanted)| came == wanted || (wanted == b'-' && !came.is_ascii_alphanumeric()))
 }
 
-/// RFC 7239 section 4.
-fn forwarded_element(peer: IpAddr, proto: &str, authority: &str) -> String {
-    let mut element = for_pair(peer);
-    element.reserve(32 + authority.len());
-    let _ = write!(element, ";host=\"{authority}\";proto={proto}");
-    element
+/// A member of `Forwarded` (RFC 7239 section 4). The other headers say the same with the same bytes.
+struct Element {
+    text: Bytes,
+    /// Where in it the peer's address stands, without quotes and brackets.
+    address: Range<usize>,
+    /// Where the authority stands.
+    authority: Range<usize>,
+}
+
+impl Element {
+    fn new(peer: IpAddr, proto: &str, authority: &str) -> Self {
+        const LONGEST: usize = "for=\"[ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff]\";host=\"\";proto=https".len();
+        let mut text = String::with_capacity(LONGEST + authority.len());
+        let (before, after) = around(peer);
+        text.push_str(before);
+        let address_at = text.len();
+        // Writing to a String cannot fail.
+        let _ = write!(text, "{peer}");
+        let address = address_at..text.len();
+        for part in [after, ";host=\""] {
+            text.push_str(part);
+        }
+        let authority_at = text.len();
+        text.push_str(authority);
+        let authority = authority_at..text.len();
+        for part in ["\";proto=", proto] {
+            text.push_str(part);
+        }
+        Self { text: Bytes::from(text), address, authority }
+    }
 }
 
 /// An IPv6 address is bracketed and quoted (RFC 7239 section 6).
 fn for_pair(ip: IpAddr) -> String {
+    let (before, after) = around(ip);
+    format!("{before}{ip}{after}")
+}
+
+const fn around(ip: IpAddr) -> (&'static str, &'static str) {
     match ip {
-        IpAddr::V4(ip) => format!("for={ip}"),
-        IpAddr::V6(ip) => format!("for=\"[{ip}]\""),
+        IpAddr::V4(_) => ("for=", ""),
+        IpAddr::V6(_) => ("for=\"[", "]\""),
     }
 }
 
 /// Adds a member to a list that may have several lines, as one line.
-fn append(headers: &mut HeaderMap, name: HeaderName, member: &str) {
+fn append(headers: &mut HeaderMap, name: HeaderName, member: Bytes) {
+    if !headers.contains_key(&name) {
+        return set(headers, name, member);
+    }
     let mut list = Vec::with_capacity(64);
     for line in headers.get_all(&name) {
         if !line.as_bytes().trim_ascii().is_empty() {
@@ -129,13 +163,13 @@ fn append(headers: &mut HeaderMap, name: HeaderName, member: &str) {
             list.extend_from_slice(b", ");
         }
     }
-    list.extend_from_slice(member.as_bytes());
-    set(headers, name, list);
+    list.extend_from_slice(&member);
+    set(headers, name, Bytes::from(list));
 }
 
 /// Sets a value, or removes the header where it cannot be one: never leaves the client's in place.
-fn set(headers: &mut HeaderMap, name: HeaderName, value: Vec<u8>) {
-    match HeaderValue::from_maybe_shared(Bytes::from(value)) {
+fn set(headers: &mut HeaderMap, name: HeaderName, value: Bytes) {
+    match HeaderValue::from_maybe_shared(value) {
         Ok(value) => drop(headers.insert(name, value)),
         Err(_) => drop(headers.remove(name)),
     }

@@ -37,7 +37,9 @@ impl Outbound<'_> {
         drop_answered_expectation(headers);
         join_cookies(headers);
         let authority = self.target.authority();
-        if let Ok(host) = HeaderValue::from_str(&authority) {
+        if headers.get(HOST).is_none_or(|host| host != authority.as_str())
+            && let Ok(host) = HeaderValue::from_str(&authority)
+        {
             headers.insert(HOST, host);
         }
         let sender = if self.gate.trust.believes(self.peer) { Sender::Believed } else { Sender::Stranger };

@@ -102,7 +102,7 @@ impl Backend {
             match (lease.is_http2(), upgrade) {
                 (false, _) => outbound::for_http1(&mut request, &self.address),
                 (true, Upgrade::No) => outbound::for_http2(&mut request, &self.address),
-                (true, Upgrade::WebSocket) if lease.takes_extended_connect().await => {
+                (true, Upgrade::WebSocket) if Box::pin(lease.takes_extended_connect()).await => {
                     outbound::for_websocket_over_http2(&mut request, &self.address);
                 }
                 // HTTP/2 has no other form of it (RFC 9113 section 8.6).

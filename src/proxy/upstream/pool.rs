@@ -60,9 +60,8 @@ impl Pools {
     /// The pool of the runtime that asks.
     pub(super) fn here(&self) -> Arc<Pool> {
         let here = Handle::current().id();
-        let find = |pools: &[(Id, Arc<Pool>)]| {
-            pools.iter().find(|(id, _)| *id == here).map(|(_, pool)| Arc::clone(pool))
-        };
+        let find =
+            |pools: &[(Id, Arc<Pool>)]| pools.iter().find(|(id, _)| *id == here).map(|(_, pool)| Arc::clone(pool));
         if let Some(pool) = find(&self.by_runtime.load()) {
             return pool;
         }
@@ -118,7 +117,10 @@ impl Pool {
         if let Some(lease) = self.reuse(wish) {
             return Ok(lease);
         }
-        tokio::time::timeout(self.connector.timeout, self.open(wish)).await.map_err(|_| ConnectError::Timeout)?
+        // In a box: most requests never come here, and would carry the room for it along.
+        Box::pin(tokio::time::timeout(self.connector.timeout, self.open(wish)))
+            .await
+            .map_err(|_| ConnectError::Timeout)?
     }
 
     /// A connection of one's own, for a health check.
@@ -299,7 +301,7 @@ impl Lease {
             Link::Http2(stream) => {
                 // The sender is a handle on a queue; each request needs its own to be sent through `&mut`.
                 let mut sender = stream.0.sender.clone();
-                let sent = sender.try_send_request(request).await;
+                let sent = Box::pin(sender.try_send_request(request)).await;
                 if sent.is_ok() {
                     stream.0.settled.store(true, Ordering::Relaxed);
                 }
