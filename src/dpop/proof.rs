@@ -5,11 +5,10 @@ use std::collections::BTreeSet;
 use std::fmt;
 
 use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, Visitor};
-use serde_json::Value;
 
 use crate::clock::Timestamp;
 use crate::jose::{
-    Algorithm, Compact, IgnoredSeed, JwkError, NameSeed, PublicKey, StrictSeed, StrictValue, TextSeed, parse_strictly,
+    Algorithm, Compact, IgnoredSeed, JwkError, JwkMembers, JwkSeed, NameSeed, PublicKey, TextSeed, parse_strictly,
 };
 
 use super::{Check, ProofError};
@@ -54,17 +53,17 @@ impl<'a> Proof<'a> {
         reached(Check::Typ);
         // Check 4: "The typ JOSE Header Parameter has the value dpop+jwt". To the letter: section 4.2 gives the value
         // in that form, and a proof with another one was not made for this.
-        if header.typ.as_deref() != Some("dpop+jwt") {
+        if header.typ.flatten().as_deref() != Some("dpop+jwt") {
             return Err(ProofError::WrongTyp);
         }
         reached(Check::Algorithm);
         // Check 5: "a registered asymmetric digital signature algorithm, is not none, is supported by the application,
         // and is acceptable per local policy". Missing or no string is none of these.
-        let algorithm = header.alg.as_deref().and_then(Algorithm::from_name);
+        let algorithm = header.alg.flatten().as_deref().and_then(Algorithm::from_name);
         let algorithm = algorithm.filter(|named| algorithms.contains(named)).ok_or(ProofError::UnsupportedAlg)?;
         reached(Check::NoPrivateKey);
         // Check 7: "The jwk JOSE Header Parameter does not contain a private key".
-        let jwk = header.jwk.map(|jwk| PublicKey::from_jwk(&StrictValue::from_value(jwk)));
+        let jwk = header.jwk.map(|jwk| jwk.as_ref().ok_or(JwkError::Malformed).and_then(PublicKey::from_jwk_members));
         if matches!(jwk, Some(Err(JwkError::Private))) {
             return Err(ProofError::PrivateJwk);
         }
@@ -97,12 +96,12 @@ impl fmt::Debug for Proof<'_> {
     }
 }
 
-/// The members of the header that count. `None`: missing, or of another type.
+/// The members of the header that count. `None` inside: of another type.
 #[derive(Default)]
 struct Header<'de> {
-    typ: Option<Cow<'de, str>>,
-    alg: Option<Cow<'de, str>>,
-    jwk: Option<Value>,
+    typ: Option<Option<Cow<'de, str>>>,
+    alg: Option<Option<Cow<'de, str>>>,
+    jwk: Option<Option<JwkMembers<'de>>>,
     extended: bool,
 }
 
@@ -125,21 +124,20 @@ impl<'de> Visitor<'de> for HeaderSeed {
 
     fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<Self::Value, A::Error> {
         let mut header = Header::default();
-        let mut names = BTreeSet::new();
+        let mut others = BTreeSet::new();
         while let Some(name) = members.next_key_seed(NameSeed)? {
             match &*name {
-                "typ" => header.typ = members.next_value_seed(TextSeed)?,
-                "alg" => header.alg = members.next_value_seed(TextSeed)?,
-                "jwk" => header.jwk = Some(members.next_value_seed(StrictSeed::member())?),
-                "crit" | "b64" => {
-                    members.next_value_seed(IgnoredSeed)?;
-                    header.extended = true;
-                }
+                "typ" => once(&mut header.typ, members.next_value_seed(TextSeed)?)?,
+                "alg" => once(&mut header.alg, members.next_value_seed(TextSeed)?)?,
+                "jwk" => once(&mut header.jwk, members.next_value_seed(JwkSeed)?)?,
                 // `jku`, `x5u`, `kid` ...: nothing but `jwk` names the key (check 6), so they are not looked at.
-                _ => members.next_value_seed(IgnoredSeed)?,
-            }
-            if !names.insert(name) {
-                return Err(A::Error::custom("duplicate member"));
+                _ => {
+                    members.next_value_seed(IgnoredSeed)?;
+                    header.extended |= matches!(&*name, "crit" | "b64");
+                    if !others.insert(name) {
+                        return Err(A::Error::custom("duplicate member"));
+                    }
+                }
             }
         }
         Ok(header)

@@ -61,12 +61,9 @@ impl Gate {
         self.identity_names().any(|ours| folds_alike(ours.as_str(), name))
     }
 
-    /// The identity headers of an admission, the assertion included: to be set last.
-    pub fn identity_headers(&self, admission: &Admission, route: &Route, now: Timestamp) -> HeaderMap {
-        if matches!(admission.caller, Caller::Anyone) {
-            return HeaderMap::new();
-        }
-        let mut headers = HeaderMap::with_capacity(self.identity.headers.len() + 1);
+    /// Sets the identity headers of an admission, the assertion included, in place of whatever bears their names: to
+    /// be done last.
+    pub fn set_identity(&self, admission: &Admission, route: &Route, headers: &mut HeaderMap, now: Timestamp) {
         for (name, claim) in &self.identity.headers {
             let value = if claim == JKT_CLAIM {
                 admission.jkt().and_then(|jkt| HeaderValue::try_from(jkt.to_string()).ok())
@@ -80,12 +77,6 @@ impl Gate {
         if let Some((name, value)) = self.assertion(admission, route, now) {
             headers.insert(name, value);
         }
-        headers
-    }
-
-    /// Sets the identity headers of an admission, in place of whatever bears their names.
-    pub fn set_identity(&self, admission: &Admission, route: &Route, headers: &mut HeaderMap, now: Timestamp) {
-        overwrite(headers, self.identity_headers(admission, route, now));
     }
 
     /// Rewrites the client's credentials for the upstream: removed, kept or turned into Bearer, as route and
@@ -116,20 +107,6 @@ impl Gate {
                     }
                 }
             },
-        }
-    }
-}
-
-/// Sets every header of `ours`, in place of whatever bears its name.
-fn overwrite(headers: &mut HeaderMap, ours: HeaderMap) {
-    for name in ours.keys() {
-        headers.remove(name);
-    }
-    let mut last = None;
-    for (name, value) in ours {
-        last = name.or(last);
-        if let Some(name) = &last {
-            headers.append(name, value);
         }
     }
 }

@@ -21,7 +21,7 @@ use thiserror::Error;
 use zeroize::{Zeroize as _, Zeroizing};
 
 use super::public::fixed;
-use super::{Algorithm, JwkError, PublicKey, StrictValue};
+use super::{Algorithm, JwkError, JwkMembers, PublicKey, StrictValue};
 
 /// A private key that can sign. Prints redacted.
 pub struct PrivateKey {
@@ -81,7 +81,7 @@ impl PrivateKey {
     pub fn from_jwk_json(text: &[u8]) -> Result<Self, PrivateKeyError> {
         let jwk = StrictValue::parse(text).and_then(StrictValue::into_object).ok_or(PrivateKeyError::NotAJwk)?;
         let jwk = Wiped(jwk);
-        let public = PublicKey::from_members(&jwk.0, "sign").map_err(|error| match error {
+        let public = PublicKey::from_members(&JwkMembers::of(&jwk.0), "sign").map_err(|error| match error {
             JwkError::Unsupported => PrivateKeyError::Unsupported,
             // `Private` is `PublicKey::from_jwk`'s alone.
             JwkError::Malformed | JwkError::Private => PrivateKeyError::Malformed,
@@ -189,19 +189,19 @@ impl Signer {
         let point = public.point().ok_or(PrivateKeyError::Malformed)?;
         match algorithm {
             Algorithm::Es256 => {
-                let d = Zeroizing::new(fixed::<32>(jwk, "d").map_err(|_| PrivateKeyError::Malformed)?);
+                let d = Zeroizing::new(private_member::<32>(jwk, "d")?);
                 let curve = &ECDSA_P256_SHA256_FIXED_SIGNING;
                 let pair = EcdsaKeyPair::from_private_key_and_public_key(curve, &*d, point);
                 pair.map(Self::P256).map_err(|_| PrivateKeyError::Malformed)
             }
             Algorithm::Es384 => {
-                let d = Zeroizing::new(fixed::<48>(jwk, "d").map_err(|_| PrivateKeyError::Malformed)?);
+                let d = Zeroizing::new(private_member::<48>(jwk, "d")?);
                 let curve = &ECDSA_P384_SHA384_FIXED_SIGNING;
                 let pair = EcdsaKeyPair::from_private_key_and_public_key(curve, &*d, point);
                 pair.map(Self::P384).map_err(|_| PrivateKeyError::Malformed)
             }
             Algorithm::EdDsa => {
-                let d = Zeroizing::new(fixed::<32>(jwk, "d").map_err(|_| PrivateKeyError::Malformed)?);
+                let d = Zeroizing::new(private_member::<32>(jwk, "d")?);
                 let pair = Ed25519KeyPair::from_seed_and_public_key(&*d, point);
                 pair.map(Self::Ed25519).map_err(|_| PrivateKeyError::Malformed)
             }
@@ -309,6 +309,11 @@ fn failed(_: aws_lc_rs::error::Unspecified) -> PrivateKeyError {
 
 fn encode(bytes: &[u8]) -> String {
     URL_SAFE_NO_PAD.encode(bytes)
+}
+
+fn private_member<const N: usize>(jwk: &Map<String, Value>, name: &str) -> Result<[u8; N], PrivateKeyError> {
+    let text = jwk.get(name).and_then(Value::as_str).ok_or(PrivateKeyError::Malformed)?;
+    fixed(text).map_err(|_| PrivateKeyError::Malformed)
 }
 
 #[cfg(test)]

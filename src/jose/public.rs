@@ -8,9 +8,10 @@ use aws_lc_rs::signature::{
 };
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 use thiserror::Error;
 
+use super::jwk::{JwkMembers, Member, Operations};
 use super::{Algorithm, StrictValue, Thumbprint};
 
 /// RSA moduli have at least this many bits (RFC 7518 section 3.3) ...
@@ -21,10 +22,6 @@ const MAX_RSA_BITS: usize = 4096;
 const MAX_EXPONENT_BYTES: usize = 4;
 /// Text that would decode to more than the longest member is not decoded.
 const MAX_MEMBER_TEXT: usize = (MAX_RSA_BITS / 8 * 4).div_ceil(3);
-
-/// Every private or symmetric member that a registered key type has (RFC 7518 sections 6.2.2, 6.3.2, 6.4.1;
-/// RFC 8037 section 2), and `priv` of the AKP type that post-quantum keys use.
-const PRIVATE_MEMBERS: [&str; 9] = ["d", "p", "q", "dp", "dq", "qi", "oth", "k", "priv"];
 
 /// A public key that is on its curve or of an allowed size; holds no private member.
 #[derive(Clone)]
@@ -70,30 +67,33 @@ impl PublicKey {
     /// Members that are not of the key itself (`kid`, `jku`, `x5u`, `x5c` ...) are ignored, and nothing is fetched.
     /// This does not say that anybody trusts the key.
     pub fn from_jwk(jwk: &StrictValue) -> Result<Self, JwkError> {
-        let members = jwk.value().as_object().ok_or(JwkError::Malformed)?;
-        let symmetric = members.get("kty").is_some_and(|kty| kty == "oct");
-        if symmetric || PRIVATE_MEMBERS.iter().any(|name| members.contains_key(*name)) {
+        Self::from_jwk_members(&JwkMembers::of(jwk.value().as_object().ok_or(JwkError::Malformed)?))
+    }
+
+    /// The same, of a JWK that was read without a tree.
+    pub(crate) fn from_jwk_members(jwk: &JwkMembers<'_>) -> Result<Self, JwkError> {
+        if jwk.private || jwk.kty.text() == Some("oct") {
             return Err(JwkError::Private);
         }
-        Self::from_members(members, "verify")
+        Self::from_members(jwk, "verify")
     }
 
     /// The public part of a JWK. `operation` is what `key_ops` must list, if it is there.
-    pub(super) fn from_members(members: &Map<String, Value>, operation: &str) -> Result<Self, JwkError> {
-        let material = match text(members, "kty")? {
-            "EC" => match text(members, "crv")? {
-                "P-256" => p256(members)?,
-                "P-384" => p384(members)?,
+    pub(super) fn from_members(jwk: &JwkMembers<'_>, operation: &str) -> Result<Self, JwkError> {
+        let material = match text(&jwk.kty)? {
+            "EC" => match text(&jwk.crv)? {
+                "P-256" => p256(jwk)?,
+                "P-384" => p384(jwk)?,
                 _ => return Err(JwkError::Unsupported),
             },
-            "OKP" => match text(members, "crv")? {
-                "Ed25519" => ed25519(members)?,
+            "OKP" => match text(&jwk.crv)? {
+                "Ed25519" => ed25519(jwk)?,
                 _ => return Err(JwkError::Unsupported),
             },
-            "RSA" => rsa(members)?,
+            "RSA" => rsa(jwk)?,
             _ => return Err(JwkError::Unsupported),
         };
-        let only = intended_algorithm(members, operation)?;
+        let only = intended_algorithm(jwk, operation)?;
         if only.is_some_and(|only| !material.fits(only)) {
             return Err(JwkError::Unsupported);
         }
@@ -211,22 +211,22 @@ impl Material {
     }
 }
 
-fn p256(members: &Map<String, Value>) -> Result<Material, JwkError> {
-    let point = ec_point::<32, 65>(members)?;
+fn p256(jwk: &JwkMembers<'_>) -> Result<Material, JwkError> {
+    let point = ec_point::<32, 65>(jwk)?;
     // On the curve, coordinates below the prime, not the point at infinity (which has no such form).
     p256::PublicKey::from_sec1_bytes(&point).map_err(|_| JwkError::Malformed)?;
     Ok(Material::P256(point))
 }
 
-fn p384(members: &Map<String, Value>) -> Result<Material, JwkError> {
-    let point = ec_point::<48, 97>(members)?;
+fn p384(jwk: &JwkMembers<'_>) -> Result<Material, JwkError> {
+    let point = ec_point::<48, 97>(jwk)?;
     let key = ParsedPublicKey::new(&ECDSA_P384_SHA384_FIXED, point).map_err(|_| JwkError::Malformed)?;
     Ok(Material::P384(point, key))
 }
 
 /// `04 || x || y` (SEC 1 section 2.3.3). RFC 7518 section 6.2.1.2: each coordinate is as long as the curve's field.
-fn ec_point<const FIELD: usize, const POINT: usize>(members: &Map<String, Value>) -> Result<[u8; POINT], JwkError> {
-    let (x, y) = (fixed::<FIELD>(members, "x")?, fixed::<FIELD>(members, "y")?);
+fn ec_point<const FIELD: usize, const POINT: usize>(jwk: &JwkMembers<'_>) -> Result<[u8; POINT], JwkError> {
+    let (x, y) = (fixed::<FIELD>(text(&jwk.x)?)?, fixed::<FIELD>(text(&jwk.y)?)?);
     let mut point = [4; POINT];
     for (to, from) in point.iter_mut().skip(1).zip(x.into_iter().chain(y)) {
         *to = from;
@@ -234,8 +234,8 @@ fn ec_point<const FIELD: usize, const POINT: usize>(members: &Map<String, Value>
     Ok(point)
 }
 
-fn ed25519(members: &Map<String, Value>) -> Result<Material, JwkError> {
-    let x = fixed::<32>(members, "x")?;
+fn ed25519(jwk: &JwkMembers<'_>) -> Result<Material, JwkError> {
+    let x = fixed::<32>(text(&jwk.x)?)?;
     if has_small_order(&x) {
         return Err(JwkError::Malformed);
     }
@@ -266,9 +266,9 @@ fn has_small_order(x: &[u8; 32]) -> bool {
 }
 
 /// RFC 7518 section 6.3.1: big-endian, "the minimum number of octets". Sizes are looked at before any arithmetic.
-fn rsa(members: &Map<String, Value>) -> Result<Material, JwkError> {
-    let n = unsigned(members, "n")?;
-    let e = unsigned(members, "e")?;
+fn rsa(jwk: &JwkMembers<'_>) -> Result<Material, JwkError> {
+    let n = unsigned(&jwk.n)?;
+    let e = unsigned(&jwk.e)?;
     let bits = bit_length(&n);
     if !(MIN_RSA_BITS..=MAX_RSA_BITS).contains(&bits) || e.len() > MAX_EXPONENT_BYTES {
         return Err(JwkError::Unsupported);
@@ -282,8 +282,8 @@ fn rsa(members: &Map<String, Value>) -> Result<Material, JwkError> {
 }
 
 /// A Base64urlUInt without leading zeros: a second spelling of one key would be a second thumbprint.
-fn unsigned(members: &Map<String, Value>, name: &str) -> Result<Vec<u8>, JwkError> {
-    let text = text(members, name)?;
+fn unsigned(member: &Member<'_>) -> Result<Vec<u8>, JwkError> {
+    let text = text(member)?;
     if text.len() > MAX_MEMBER_TEXT {
         return Err(JwkError::Unsupported);
     }
@@ -297,32 +297,28 @@ fn bit_length(number: &[u8]) -> usize {
 }
 
 /// The JWK must not say that it is for something else (RFC 7517 sections 4.2 to 4.4); it need not say anything.
-fn intended_algorithm(members: &Map<String, Value>, operation: &str) -> Result<Option<Algorithm>, JwkError> {
-    if members.contains_key("use") && text(members, "use")? != "sig" {
+fn intended_algorithm(jwk: &JwkMembers<'_>, operation: &str) -> Result<Option<Algorithm>, JwkError> {
+    if !matches!(jwk.usage, Member::Absent) && text(&jwk.usage)? != "sig" {
         return Err(JwkError::Unsupported);
     }
-    if let Some(operations) = members.get("key_ops") {
-        let operations = operations.as_array().ok_or(JwkError::Malformed)?;
-        if !operations.iter().all(Value::is_string) {
-            return Err(JwkError::Malformed);
-        }
-        if !operations.iter().any(|listed| listed == operation) {
-            return Err(JwkError::Unsupported);
-        }
+    match &jwk.operations {
+        Operations::Absent => {}
+        Operations::Malformed => return Err(JwkError::Malformed),
+        Operations::Listed(listed) if listed.iter().all(|each| each != operation) => return Err(JwkError::Unsupported),
+        Operations::Listed(_) => {}
     }
-    if !members.contains_key("alg") {
+    if matches!(jwk.alg, Member::Absent) {
         return Ok(None);
     }
-    Algorithm::from_name(text(members, "alg")?).map(Some).ok_or(JwkError::Unsupported)
+    Algorithm::from_name(text(&jwk.alg)?).map(Some).ok_or(JwkError::Unsupported)
 }
 
-fn text<'a>(members: &'a Map<String, Value>, name: &str) -> Result<&'a str, JwkError> {
-    members.get(name).and_then(Value::as_str).ok_or(JwkError::Malformed)
+fn text<'a>(member: &'a Member<'_>) -> Result<&'a str, JwkError> {
+    member.text().ok_or(JwkError::Malformed)
 }
 
 /// Exactly `N` bytes in canonical base64url, decoded on the stack.
-pub(super) fn fixed<const N: usize>(members: &Map<String, Value>, name: &str) -> Result<[u8; N], JwkError> {
-    let text = text(members, name)?;
+pub(super) fn fixed<const N: usize>(text: &str) -> Result<[u8; N], JwkError> {
     let mut buffer = [0; 64];
     if text.len() != (N * 4).div_ceil(3) {
         return Err(JwkError::Malformed);

@@ -186,6 +186,18 @@ impl<'de> DeserializeSeed<'de> for IgnoredSeed {
     }
 }
 
+/// [`TextSeed`] one level further in: for the members of a member.
+#[derive(Clone, Copy)]
+pub(super) struct InnerTextSeed;
+
+impl<'de> DeserializeSeed<'de> for InnerTextSeed {
+    type Value = Option<Cow<'de, str>>;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
+        deserializer.deserialize_any(TextVisitor { depth_left: MAX_DEPTH - 2 })
+    }
+}
+
 struct TextVisitor {
     depth_left: u8,
 }
