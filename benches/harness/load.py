@@ -18,10 +18,11 @@ _number = itertools.count()
 
 @dataclass(frozen=True)
 class Load:
-    """A file of requests, and whether they may be sent more than once."""
+    """A file of requests."""
 
     file: Path
-    again: bool
+    cycle: int = 0
+    """0: each is sent once. Else so many of them are sent over and over."""
 
     def first(self) -> bytes:
         """The request at its head."""
@@ -52,7 +53,7 @@ class Plain:
         record = f"GET {self.path} HTTP/1.1\r\nHost: 127.0.0.1:{server.port}\r\n\r\n".encode()
         file = site.folder / f"records-{next(_number)}"
         file.write_bytes(b"%08d" % len(record) + record)
-        load = Load(file, again=True)
+        load = Load(file, cycle=1)
         return load, load
 
 
@@ -90,7 +91,8 @@ class Signed:
         counts = [self.lead, self.rate * seconds]
         command += [f"{file}={count}" for file, count in zip(files, counts)]
         quietly(machine.all_cores(command))
-        return Load(files[0], self.again), Load(files[-1], self.again)
+        # What was under way when the lead ended may have been lost.
+        return Load(files[0]), Load(files[-1], self.lead - 2 * CONNECTIONS if self.again else 0)
 
 
 def nonce_of(server: Server) -> str:
@@ -101,7 +103,7 @@ def nonce_of(server: Server) -> str:
 def wrk(server: Server, load: Load, seconds: int) -> Answered:
     """Sends a load for so long, or until there is none left."""
     command = ["wrk", "-t", "1", "-c", str(CONNECTIONS), "-d", f"{seconds}s", "--timeout", "10s", "-s", str(RECORDS),
-               server.url("/"), "--", str(load.file), "again" if load.again else "once"]
+               server.url("/"), "--", str(load.file), str(load.cycle)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as child:
         for line in child.stderr:
             if line == "dry\n":

@@ -190,9 +190,9 @@ issuers:
   - {{issuer: "https://issuer.bench", audiences: ["api://orders"], algorithms: [ES256], token_types: [at+jwt],
       jwks_file: {folder}/jwks.json}}
 dpop:
-  proof_lifetime: 15m            # proofs are signed before the clock starts
+  proof_lifetime: 10m            # proofs are signed before the clock starts
   nonce: {{mode: {nonces}, lifetime: 1h}}
-  replay: {{store: {store}, capacity: 4000000{redis}}}
+  replay: {{store: {store}{redis}}}
 upstreams:
   legacy: {{urls: ["http://127.0.0.1:{upstream}"]}}
 routes:
