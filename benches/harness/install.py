@@ -57,7 +57,8 @@ def prepare(gate: Path | None) -> Tools:
 
 def quietly(command: list[str]) -> None:
     """Runs a command that says something only when it fails."""
-    done = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    done = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                          text=True)
     if done.returncode:
         sys.exit(f"benches/run: {' '.join(command)} failed:\n{done.stdout}")
 
@@ -78,13 +79,13 @@ def built_before(gate: Path) -> Tools:
 
 
 def _tools(made: dict[str, str]) -> Tools:
-    paths = [Path(made[name]) for name in ("dpop-gate", "traffic", "replay")]
-    return Tools(*paths, find("nginx") or "nginx", ENVOY)
+    return Tools(Path(made["dpop-gate"]), Path(made["traffic"]), Path(made["replay"]), find("nginx") or "nginx", ENVOY)
 
 
 def _built(*targets: str) -> dict[str, str]:
     """Builds, and says where the programs are."""
-    command = ["nice", "cargo", "build", "--release", "--locked", *targets, "--message-format", "json-render-diagnostics"]
+    command = ["nice", "cargo", "build", "--release", "--locked", *targets,
+               "--message-format", "json-render-diagnostics"]
     done = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
     if done.returncode:
         sys.exit("benches/run: the build failed")

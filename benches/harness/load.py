@@ -48,8 +48,8 @@ class Plain:
 
     path: str
 
-    def prepare(self, site: Site, server: Server, seconds: int) -> tuple[Load | None, Load]:
-        """Nothing to begin with, and the round's load."""
+    def prepare(self, site: Site, server: Server, seconds: int) -> tuple[Load, Load]:
+        """The lead's load, and the round's."""
         record = f"GET {self.path} HTTP/1.1\r\nHost: 127.0.0.1:{server.port}\r\n\r\n".encode()
         file = site.folder / f"records-{next(_number)}"
         file.write_bytes(b"%08d" % len(record) + record)
@@ -76,7 +76,7 @@ class Signed:
     again: bool = False
     """The round sends the lead's requests once more, and over again."""
 
-    def prepare(self, site: Site, server: Server, seconds: int) -> tuple[Load | None, Load]:
+    def prepare(self, site: Site, server: Server, seconds: int) -> tuple[Load, Load]:
         """Signs what comes before the round, and the round's own."""
         files = [site.folder / f"records-{next(_number)}" for _ in range(1 if self.again else 2)]
         url = server.url("/api/orders")
@@ -89,7 +89,7 @@ class Signed:
         if self.nonce:
             command += ["--nonce", nonce_of(server)]
         counts = [self.lead, self.rate * seconds]
-        command += [f"{file}={count}" for file, count in zip(files, counts)]
+        command += [f"{file}={count}" for file, count in zip(files, counts, strict=False)]
         quietly(machine.all_cores(command))
         # What was under way when the lead ended may have been lost.
         return Load(files[0]), Load(files[-1], self.lead - 2 * CONNECTIONS if self.again else 0)
@@ -105,10 +105,10 @@ def wrk(server: Server, load: Load, seconds: int) -> Answered:
     command = ["wrk", "-t", "1", "-c", str(CONNECTIONS), "-d", f"{seconds}s", "--timeout", "10s", "-s", str(RECORDS),
                server.url("/"), "--", str(load.file), str(load.cycle)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as child:
-        for line in child.stderr:
+        for line in child.stderr or ():
             if line == "dry\n":
                 child.send_signal(signal.SIGINT)
-        out = child.stdout.read()
+        out = child.stdout.read() if child.stdout else ""
     results = [line.split()[1:] for line in out.splitlines() if line.startswith("result ")]
     if not results:
         raise RuntimeError(f"wrk says nothing of use: {out}")

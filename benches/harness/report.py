@@ -51,7 +51,7 @@ def ratios(results: Results) -> list[list[str]]:
     early = [_ratio(cpu(name), cpu("nginx")) for name in BEFORE_SIGNATURES]
     many = _ratio(_less(cpu("hundred-thousand"), public), raw)
     proofs = results.proofs
-    lines = [
+    return [
         ["what", "reach", "beyond", "ours"],
         ["gate, `public` / nginx hop", "1.2", "1.05", _text(_ratio(public, cpu("nginx")))],
         ["100 returning clients / Envoy's unchecked hop", "0.65", "0.53", _text(_ratio(returning, cpu("envoy")))],
@@ -73,7 +73,6 @@ def ratios(results: Results) -> list[list[str]]:
          f"{proofs.bytes_each:.1f}; {proofs.last_to_first:.2f}" if proofs else "-"],
         ["idle resident memory, MB; start to first answer, ms", "8; 20", "5; 8", _start(results)],
     ]
-    return lines
 
 
 def _ratio(above: float | None, below: float | None) -> float | None:
@@ -109,7 +108,8 @@ def plain(lines: list[list[str]]) -> str:
     """Columns of one width each; numbers to the right."""
     widths = [max(len(line[column]) for line in lines) for column in range(len(lines[0]))]
     return "\n".join("  ".join(text.ljust(width) if column == 0 else text.rjust(width)
-                               for column, (text, width) in enumerate(zip(line, widths))).rstrip() for line in lines)
+                               for column, (text, width) in enumerate(zip(line, widths, strict=True))).rstrip()
+                     for line in lines)
 
 
 def markdown(lines: list[list[str]]) -> str:

@@ -1,10 +1,10 @@
 """The rows of the table: who serves, what is sent, what must come of it."""
 
 import time
+from collections.abc import Callable
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
-from typing import Callable
 
 from . import machine, servers
 from .load import Plain, Signed, status_of, wrk
@@ -101,7 +101,7 @@ def _refusal(name: str, title: str, reason: str, traffic: Plain | Signed, **opti
 
 
 BASELINES = ("nginx", "envoy")
-_AGAIN = {"clients": 100, "lead": 3200, "again": True}
+_AGAIN = Signed(100, lead=3200, again=True)
 ROWS = [
     Row("nginx", "nginx, plain hop", servers.nginx_hop, Plain("/open/orders")),
     Row("envoy", "Envoy, unchecked hop", servers.envoy_hop, Plain("/open/orders")),
@@ -112,14 +112,14 @@ ROWS = [
     Row("redis", "nonces required, Redis", _gate(nonces=True, redis=True), Signed(100, nonce=True)),
     Row("new", "every request a new client", _gate(), Signed(0, lead=2000, rate=12_000)),
     _refusal("none", "no credentials", "missing_token", Plain("/api/orders")),
-    _refusal("malformed", "malformed proof", "malformed_proof", Signed(**_AGAIN, fault="malformed")),
-    _refusal("missing", "nonce missing", "nonce_missing", Signed(**_AGAIN), nonces=True),
-    _refusal("htu", "htu of another URL", "htu_mismatch", Signed(**_AGAIN, named="/api/other")),
+    _refusal("malformed", "malformed proof", "malformed_proof", replace(_AGAIN, fault="malformed")),
+    _refusal("missing", "nonce missing", "nonce_missing", _AGAIN, nonces=True),
+    _refusal("htu", "htu of another URL", "htu_mismatch", replace(_AGAIN, named="/api/other")),
     _refusal("signature", "bad signature, known key", "bad_signature", Signed(100, fault="signature")),
-    _refusal("replayed", "replayed", "replayed", Signed(**_AGAIN)),
+    _refusal("replayed", "replayed", "replayed", _AGAIN),
     Row("tls", "over TLS", _gate(tls=True), Signed(100)),
     Row("log", "with the request log", _gate(log=True), Signed(100)),
     Row("one", "1 returning client", _gate(), Signed(1)),
     Row("ten-thousand", "10,000 returning clients", _gate(), Signed(10_000, lead=30_000)),
-    Row("hundred-thousand", "100,000 returning clients", _gate(), Signed(100_000, lead=100_000)),
+    Row("hundred-thousand", "100,000 returning clients", _gate(), Signed(100_000, lead=100_000, rate=20_000)),
 ]
