@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 from . import machine, servers
-from .load import Plain, Signed, status_of, wrk
+from .load import Answered, Plain, Signed, status_of, wrk
 from .servers import GateOptions, Server, Site
 
 LEAD_SECONDS = 1
@@ -42,11 +42,6 @@ class Row:
     refused: str | None = None
     """The only reason for which these are refused; None: not one is."""
 
-    @property
-    def is_gate(self) -> bool:
-        """Whether it is ours."""
-        return self.name not in BASELINES
-
     def measure(self, site: Site, seconds: int) -> Measured:
         """One round: a process of its own, a lead, the measurement, a replay."""
         with self.serve(site) as server:
@@ -57,24 +52,24 @@ class Row:
             answered = wrk(server, load, seconds)
             used, wall = machine.cpu_nanoseconds(server.pid) - before, time.monotonic() - start
             resident = machine.resident_bytes(server.pid)
-            if self.is_gate:
-                self.judge(server, answered.requests, answered.refused, answered.broken)
-                if isinstance(self.traffic, Signed) and not self.refused:
-                    self.replay(server, load.first())
+            self.judge(server, answered)
+            if isinstance(self.traffic, Signed) and not self.refused:
+                self.replay(server, load.first())
             for file in {lead.file, load.file}:
                 file.unlink()
         requests = max(answered.requests, 1)
         return Measured(used / requests / 1000, requests / answered.seconds, answered.p50_ms, answered.p99_ms,
                         resident, idle, used / 1e9 / wall)
 
-    def judge(self, server: Server, requests: int, refused: int, broken: int) -> None:
+    def judge(self, server: Server, answered: Answered) -> None:
         """Every good request was answered, and every bad one refused for its own reason."""
-        reasons = servers.refusals(server)
+        reasons = servers.refusals(server) if server.admin else {}
         if self.asks_for_a_nonce:
             reasons.pop("missing_token", None)
         wanted = {self.refused} if self.refused else set()
-        if requests == 0 or broken or refused != (requests if self.refused else 0) or set(reasons) != wanted:
-            raise Failure(f"{self.title}: of {requests} answers {refused} were refusals, {broken} errors; {reasons}")
+        expected = answered.requests if self.refused else 0
+        if answered.requests == 0 or answered.broken or answered.refused != expected or set(reasons) != wanted:
+            raise Failure(f"{self.title}: {answered}; refusals by reason: {reasons}")
 
     @property
     def asks_for_a_nonce(self) -> bool:

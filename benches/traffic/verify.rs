@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::signature::{
-    ECDSA_P256_SHA256_FIXED, ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair as _, UnparsedPublicKey,
+    ECDSA_P256_SHA256_FIXED, ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair as _, ParsedPublicKey,
 };
 
 const BATCHES: usize = 10;
@@ -13,7 +13,7 @@ const BATCH: u32 = 400;
 /// As long as header and payload of a proof.
 const MESSAGE_BYTES: usize = 420;
 
-/// Of a signature under a key that AWS-LC has not seen before, as a proof's is.
+/// Of a signature under a key that AWS-LC has read before: the least that one can cost.
 pub(crate) fn microseconds() -> f64 {
     let pair = EcdsaKeyPair::generate(&ECDSA_P256_SHA256_FIXED_SIGNING).unwrap();
     let random = SystemRandom::new();
@@ -24,11 +24,11 @@ pub(crate) fn microseconds() -> f64 {
         (message, signature)
     });
     let signed: Vec<_> = signed.collect();
+    let key = ParsedPublicKey::new(&ECDSA_P256_SHA256_FIXED, pair.public_key().as_ref()).unwrap();
     let batch = || {
         let start = on_core();
         for (message, signature) in &signed {
-            let key = UnparsedPublicKey::new(&ECDSA_P256_SHA256_FIXED, pair.public_key().as_ref());
-            assert!(black_box(key.verify(black_box(message), signature.as_ref())).is_ok());
+            assert!(black_box(key.verify_sig(black_box(message), signature.as_ref())).is_ok());
         }
         on_core() - start
     };
