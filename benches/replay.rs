@@ -7,6 +7,9 @@
 //!   memory stays level.
 #![allow(clippy::unwrap_used, clippy::print_stdout, clippy::cast_precision_loss, missing_docs, reason = "a bench")]
 
+#[path = "traffic/on_core.rs"]
+mod on_core;
+
 use std::hint::black_box;
 use std::sync::Arc;
 use std::thread;
@@ -15,6 +18,7 @@ use std::time::{Duration, Instant};
 use dpop_gate::clock::Timestamp;
 use dpop_gate::jose::Thumbprint;
 use dpop_gate::replay::{MemoryOptions, MemoryStore, ProofId, ReplayError};
+use on_core::on_core;
 use prometheus::IntGauge;
 
 const START: u64 = 1_800_000_000;
@@ -53,12 +57,6 @@ fn resident() -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap();
     let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
     line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap() * 1024
-}
-
-/// Time that this thread has spent on a core: other load on the machine does not count.
-fn on_core() -> Duration {
-    let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
-    Duration::new(time.tv_sec.unsigned_abs(), u32::try_from(time.tv_nsec).unwrap())
 }
 
 fn memory() {

@@ -1,12 +1,13 @@
 //! One raw verification: what every ratio to "raw" is a ratio to.
 
 use std::hint::black_box;
-use std::time::Duration;
 
 use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::signature::{
     ECDSA_P256_SHA256_FIXED, ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair as _, ParsedPublicKey,
 };
+
+use super::on_core::on_core;
 
 const BATCHES: usize = 10;
 const BATCH: u32 = 400;
@@ -34,10 +35,4 @@ pub(crate) fn microseconds() -> f64 {
     };
     let lowest = (0..BATCHES).map(|_| batch()).min().unwrap();
     lowest.as_secs_f64() * 1e6 / f64::from(BATCH)
-}
-
-/// Time that this thread has spent on a core: other load on the machine does not count.
-fn on_core() -> Duration {
-    let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
-    Duration::new(time.tv_sec.unsigned_abs(), u32::try_from(time.tv_nsec).unwrap())
 }
