@@ -119,7 +119,7 @@ impl Checker<'_> {
         }
     }
 
-    fn tls_error(&mut self, key: &str, files: &[(&str, Option<&PathBuf>)], error: &TlsError) {
+    pub(super) fn tls_error(&mut self, key: &str, files: &[(&str, Option<&PathBuf>)], error: &TlsError) {
         let (path, expected) = match error {
             TlsError::Read { path, .. } => (Some(path), "a file that can be read"),
             TlsError::NoCertificate(path) => (Some(path), "PEM with a BEGIN CERTIFICATE, the leaf first"),
