@@ -256,6 +256,48 @@ mod tests {
     }
 
     #[test]
+    fn a_trace_that_is_continued_keeps_its_name_its_flags_and_its_state() {
+        let span = [0xab; 8];
+        for (came, goes) in [
+            (Some(PARENT), "00-4bf92f3577b34da6a3ce929d0e0e4736-abababababababab-01"),
+            (
+                Some("cc-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-0b-more"),
+                "00-4bf92f3577b34da6a3ce929d0e0e4736-abababababababab-03",
+            ),
+            (None, "01"),
+        ] {
+            let mut headers = HeaderMap::new();
+            if let Some(came) = came {
+                headers.insert(TRACEPARENT, HeaderValue::from_static(came));
+            }
+            headers.insert(TRACESTATE, HeaderValue::from_static("vendor=1"));
+            let mut identifiers = Identifiers::of(&headers);
+            let context = identifiers.context().unwrap();
+            assert_eq!(context.parent, came.map(|_| [0, 0xf0, 0x67, 0xaa, 0x0b, 0xa9, 0x02, 0xb7]));
+            assert_eq!(hex(&context.trace), identifiers.trace_id());
+            identifiers.continue_in(&span);
+            identifiers.write(&mut headers);
+            let sent = headers[TRACEPARENT].to_str().unwrap();
+            assert!(sent.ends_with(goes) && sent.contains("-abababababababab-"), "{came:?} {sent}");
+            assert!(is_traceparent(sent.as_bytes()) && sent.contains(&hex(&context.trace)));
+            assert_eq!(headers.contains_key(TRACESTATE), came.is_some());
+        }
+    }
+
+    #[test]
+    fn a_state_that_cannot_be_shown_is_no_spans_state() {
+        for (came, kept) in
+            [(&["a=1"][..], true), (&["a=1", "b=2"], false), (&["caf\u{e9}=1"], false), (&[&"x".repeat(513)], false)]
+        {
+            let mut headers = HeaderMap::new();
+            for state in came {
+                headers.append(TRACESTATE, HeaderValue::from_bytes(state.as_bytes()).unwrap());
+            }
+            assert_eq!(state(&headers).is_some(), kept, "{came:?}");
+        }
+    }
+
+    #[test]
     fn made_identifiers_differ() {
         let (one, two) = (Identifiers::of(&HeaderMap::new()), Identifiers::of(&HeaderMap::new()));
         assert_ne!(one.request_id(), two.request_id());

@@ -164,3 +164,47 @@ impl Traced {
         }
     }
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::indexing_slicing)]
+mod tests {
+    use super::*;
+
+    fn traced(share: f64, traceparent: Option<&'static str>) -> (bool, String) {
+        let (tracer, _finished) = Tracer::new(share, IntCounter::new("dropped", "dropped").unwrap());
+        let mut headers = HeaderMap::new();
+        headers
+            .extend(traceparent.map(|parent| (http::HeaderName::from_static("traceparent"), parent.parse().unwrap())));
+        let mut identifiers = Identifiers::of(&headers);
+        let began = Arc::new(tracer).begin(&headers, &mut identifiers).is_some();
+        identifiers.write(&mut headers);
+        (began, headers.get("traceparent").unwrap().to_str().unwrap().to_owned())
+    }
+
+    #[test]
+    fn a_callers_word_counts_and_else_the_share() {
+        const SAMPLED: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+        const UNSAMPLED: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-00";
+        for share in [0.0, 1.0] {
+            let (began, onward) = traced(share, Some(SAMPLED));
+            assert!(began && onward.ends_with("-01") && onward != SAMPLED, "{onward}");
+            assert_eq!(traced(share, Some(UNSAMPLED)), (false, UNSAMPLED.to_owned()));
+        }
+        let (began, onward) = traced(1.0, None);
+        assert!(began && onward.ends_with("-01"), "{onward}");
+        let (began, onward) = traced(0.0, None);
+        assert!(!began && onward.ends_with("-00"), "{onward}");
+    }
+
+    #[test]
+    fn a_share_is_that_share_of_random_traces() {
+        let (tracer, _finished) = Tracer::new(0.25, IntCounter::new("dropped", "dropped").unwrap());
+        let mut taken = 0;
+        for high in 0..=u8::MAX {
+            let mut trace = [0; 16];
+            trace[8] = high;
+            taken += u32::from(tracer.takes(&trace));
+        }
+        assert_eq!(taken, 64, "the trace's last 8 bytes decide, the highest first");
+    }
+}

@@ -27,14 +27,19 @@ pub use collector::OtlpOptions;
 
 /// Requests in one post, at most.
 pub const BATCH: usize = 512;
-/// How long the first of a batch waits for others.
-pub const GATHER: Duration = Duration::from_secs(5);
 /// How often a batch is tried before it is let go.
 pub const TRIES: u32 = 5;
 /// How long the last traces may hold up the process' end.
 const FLUSH: Duration = Duration::from_secs(5);
-/// The pause after the first try that failed; doubled after each further one.
-const PAUSE: Duration = Duration::from_secs(1);
+const PACE: Pace = Pace { gather: Duration::from_secs(5), pause: Duration::from_secs(1) };
+
+#[derive(Debug, Clone, Copy)]
+struct Pace {
+    /// How long the first of a batch waits for others.
+    gather: Duration,
+    /// The pause after the first try that failed; doubled after each further one.
+    pause: Duration,
+}
 
 /// The running export. Dropped, it exports what its tracer still brings, and ends once nobody holds that any more.
 #[derive(Debug)]
@@ -48,8 +53,7 @@ pub fn start(options: OtlpOptions, store: &'static str, metrics: &Metrics) -> (A
     let [exported, dropped] = [TraceResult::Exported, TraceResult::Dropped].map(|result| metrics.traces(result));
     let (tracer, finished) = Tracer::new(options.share, dropped.clone());
     let (ending, ended) = oneshot::channel();
-    let collector = Collector::new(options, store);
-    let export = Export { collector, exported, dropped, batch: Vec::new(), failures: 0, tries: TRIES };
+    let export = Export::new(Collector::new(options, store), exported, dropped, PACE);
     (Arc::new(tracer), Exporter { ending, task: tokio::spawn(export.run(finished, ended)) })
 }
 
@@ -76,9 +80,14 @@ struct Export {
     failures: u32,
     /// How many there may be.
     tries: u32,
+    pace: Pace,
 }
 
 impl Export {
+    fn new(collector: Collector, exported: IntCounter, dropped: IntCounter, pace: Pace) -> Self {
+        Self { collector, exported, dropped, batch: Vec::new(), failures: 0, tries: TRIES, pace }
+    }
+
     async fn run(mut self, mut finished: mpsc::Receiver<Box<Trace>>, mut ended: oneshot::Receiver<()>) {
         let mut due = Instant::now();
         let mut ending = false;
@@ -104,12 +113,12 @@ impl Export {
                     if self.batch.len() == BATCH {
                         due = Instant::now();
                     } else if self.batch.len() == came {
-                        due = Instant::now() + GATHER;
+                        due = Instant::now() + self.pace.gather;
                     }
                 }
                 () = sleep_until(due), if !self.batch.is_empty() => {
                     self.post().await;
-                    due = Instant::now() + PAUSE * 2_u32.saturating_pow(self.failures.saturating_sub(1));
+                    due = Instant::now() + self.pace.pause * 2_u32.saturating_pow(self.failures.saturating_sub(1));
                 }
             }
         }
