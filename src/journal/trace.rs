@@ -25,7 +25,7 @@ pub const QUEUED: usize = 2048;
 #[derive(Debug)]
 pub struct Tracer {
     share: f64,
-    queue: mpsc::Sender<Box<Trace>>,
+    queue: mpsc::Sender<Trace>,
     dropped: IntCounter,
 }
 
@@ -96,7 +96,7 @@ pub struct Traced {
 
 impl Tracer {
     /// A tracer of that share (0 to 1) of the requests whose callers do not say, and what comes out of it.
-    pub fn new(share: f64, dropped: IntCounter) -> (Self, mpsc::Receiver<Box<Trace>>) {
+    pub fn new(share: f64, dropped: IntCounter) -> (Self, mpsc::Receiver<Trace>) {
         let (queue, finished) = mpsc::channel(QUEUED);
         (Self { share, queue, dropped }, finished)
     }
@@ -159,7 +159,7 @@ impl Traced {
             reason: ending.reason,
             status: ending.status,
         };
-        if self.tracer.queue.try_send(Box::new(trace)).is_err() {
+        if self.tracer.queue.try_send(trace).is_err() {
             self.tracer.dropped.inc();
         }
     }

@@ -85,7 +85,7 @@ impl Collector {
     }
 
     /// Posts a batch over a connection of its own: there is one in seconds.
-    pub(super) async fn post(&self, batch: &[Box<Trace>]) -> Result<(), ExportError> {
+    pub(super) async fn post(&self, batch: &[Trace]) -> Result<(), ExportError> {
         let OtlpOptions { url, headers, tls, .. } = &self.options;
         let mut request = Request::builder()
             .method(Method::POST)
@@ -103,7 +103,7 @@ impl Collector {
         }
     }
 
-    fn message(&self, batch: &[Box<Trace>]) -> ExportTraceServiceRequest {
+    fn message(&self, batch: &[Trace]) -> ExportTraceServiceRequest {
         let version = env!("CARGO_PKG_VERSION");
         let resource = Resource {
             attributes: vec![

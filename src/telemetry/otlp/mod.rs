@@ -75,7 +75,7 @@ struct Export {
     collector: Collector,
     exported: IntCounter,
     dropped: IntCounter,
-    batch: Vec<Box<Trace>>,
+    batch: Vec<Trace>,
     /// Tries of this batch that failed.
     failures: u32,
     /// How many there may be.
@@ -88,7 +88,7 @@ impl Export {
         Self { collector, exported, dropped, batch: Vec::new(), failures: 0, tries: TRIES, pace }
     }
 
-    async fn run(mut self, mut finished: mpsc::Receiver<Box<Trace>>, mut ended: oneshot::Receiver<()>) {
+    async fn run(mut self, mut finished: mpsc::Receiver<Trace>, mut ended: oneshot::Receiver<()>) {
         let mut due = Instant::now();
         let mut ending = false;
         loop {

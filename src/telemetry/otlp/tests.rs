@@ -135,7 +135,7 @@ async fn a_collector_that_is_busy_is_asked_again_and_one_that_refuses_is_not() {
         let pace = Pace { gather: Duration::ZERO, pause: Duration::from_millis(1) };
         let export = Export::new(Collector::new(options, "memory"), counted.clone(), dropped.clone(), pace);
         let task = tokio::spawn(export.run(finished, ended));
-        queue.send(Box::new(trace())).await.unwrap();
+        queue.send(trace()).await.unwrap();
         while counted.get() + dropped.get() == 0 {
             tokio::task::yield_now().await;
         }

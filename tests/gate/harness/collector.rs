@@ -84,10 +84,11 @@ impl Collector {
                     match tls {
                         None => serve(stream, posts).await,
                         // Whoever does not take the certificate is gone.
-                        Some(tls) => match tls.accept(stream).await {
-                            Ok(stream) => serve(stream, posts).await,
-                            Err(_) => {}
-                        },
+                        Some(tls) => {
+                            if let Ok(stream) = tls.accept(stream).await {
+                                serve(stream, posts).await;
+                            }
+                        }
                     }
                 });
             }
