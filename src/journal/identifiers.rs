@@ -8,7 +8,8 @@ const TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
 
 /// Longest `X-Request-Id` that is believed, in bytes.
 const MAX_REQUEST_ID: usize = 128;
-/// Longest `tracestate` that a span is given, in bytes: what everybody has to pass on (W3C Trace Context section 3.3.1.5).
+/// Longest `tracestate` that a span is given, in bytes: what everybody has to pass on (W3C Trace Context
+/// section 3.3.1.5).
 const MAX_STATE: usize = 512;
 
 /// The flag of a trace that somebody records (W3C Trace Context section 3.2.2.5.1).

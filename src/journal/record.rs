@@ -21,8 +21,8 @@ use super::{Identifiers, Lap, Recent, RecentRefusal, Traced, Tracer};
 /// The status in the log of a request whose client went away before there was an answer: nobody was sent it.
 const CLIENT_GONE: u16 = 499;
 
-/// What is known of a request so far. Counts, logs and traces it exactly once: when it is finished, else when it is dropped,
-/// which is what hyper does to a request whose client went away.
+/// What is known of a request so far. Counts, logs and traces it exactly once: when it is finished, else when it is
+/// dropped, which is what hyper does to a request whose client went away.
 #[derive(Debug)]
 pub struct Record {
     /// By which names it is found again.
