@@ -283,13 +283,13 @@ pub(super) struct Redis {
     /// How long an answer may take, connecting included.
     pub(super) timeout: Span,
     /// TLS; with `rediss` only.
-    pub(super) tls: Option<RedisTls>,
+    pub(super) tls: Option<ClientTls>,
 }
 
-/// TLS towards the shared store.
+/// TLS towards the shared store, or a collector of traces.
 #[derive(Deserialize, Serialize, JsonSchema, Default)]
 #[serde(default, deny_unknown_fields)]
-pub(super) struct RedisTls {
+pub(super) struct ClientTls {
     /// PEM: roots instead of the system's.
     pub(super) ca: Option<String>,
     /// PEM: the gate's own certificate, for mutual TLS.
@@ -550,17 +550,5 @@ pub(super) struct Traces {
     /// What the collector wants to be sent besides, such as a key: one `Name: value` a line.
     pub(super) headers_file: Option<String>,
     /// TLS; for https only.
-    pub(super) tls: Option<TracesTls>,
-}
-
-/// TLS towards the collector.
-#[derive(Deserialize, Serialize, JsonSchema, Default)]
-#[serde(default, deny_unknown_fields)]
-pub(super) struct TracesTls {
-    /// PEM: roots instead of the system's.
-    pub(super) ca: Option<String>,
-    /// PEM: the gate's own certificate, for mutual TLS.
-    pub(super) client_certificate: Option<String>,
-    /// PEM: its key.
-    pub(super) client_key: Option<String>,
+    pub(super) tls: Option<ClientTls>,
 }

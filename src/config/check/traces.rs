@@ -67,7 +67,7 @@ impl Checker<'_> {
         headers
     }
 
-    fn collector_tls(&mut self, url: &Url, tls: Option<&raw::TracesTls>) -> Option<Arc<rustls::ClientConfig>> {
+    fn collector_tls(&mut self, url: &Url, tls: Option<&raw::ClientTls>) -> Option<Arc<rustls::ClientConfig>> {
         let key = "traces.tls";
         if !url.is_https() && tls.is_some() {
             self.error(key, "nothing is encrypted with this `otlp`; expected https, or no `tls`");
@@ -76,11 +76,7 @@ impl Checker<'_> {
         if !url.is_https() {
             return trusting_nobody().map_err(|error| self.tls_error(key, &[], &error)).ok();
         }
-        let file = |file: fn(&raw::TracesTls) -> &Option<String>| tls.and_then(|tls| file(tls).as_deref());
-        let ca = file(|tls| &tls.ca);
-        let config =
-            self.client_tls_files(key, ca, file(|tls| &tls.client_certificate), file(|tls| &tls.client_key))?;
-        let mut config = Arc::unwrap_or_clone(config);
+        let mut config = Arc::unwrap_or_clone(self.tls_towards(key, tls)?);
         config.alpn_protocols = vec![b"http/1.1".to_vec()];
         Some(Arc::new(config))
     }
