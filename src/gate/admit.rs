@@ -112,8 +112,8 @@ impl Gate {
         route.ok_or(Refusal::NoRoute)
     }
 
-    /// Decides. In report mode a refusal becomes an [`Admission`] of nobody in particular that says so. `waits` is there
-    /// of a request that is traced: it is told what was waited for.
+    /// Decides. In report mode a refusal becomes an [`Admission`] of nobody in particular that says so. `waits`, of a
+    /// request that is traced, is told what was waited for.
     pub async fn admit(
         &self,
         route: &Route,
