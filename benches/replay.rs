@@ -7,6 +7,9 @@
 //!   memory stays level.
 #![allow(clippy::unwrap_used, clippy::print_stdout, clippy::cast_precision_loss, missing_docs, reason = "a bench")]
 
+#[path = "traffic/on_core.rs"]
+mod on_core;
+
 use std::hint::black_box;
 use std::sync::Arc;
 use std::thread;
@@ -15,6 +18,7 @@ use std::time::{Duration, Instant};
 use dpop_gate::clock::Timestamp;
 use dpop_gate::jose::Thumbprint;
 use dpop_gate::replay::{MemoryOptions, MemoryStore, ProofId, ReplayError};
+use on_core::on_core;
 use prometheus::IntGauge;
 
 const START: u64 = 1_800_000_000;
@@ -55,26 +59,23 @@ fn resident() -> u64 {
     line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap() * 1024
 }
 
-/// Time that this thread has spent on a core: other load on the machine does not count.
-fn on_core() -> Duration {
-    let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
-    Duration::new(time.tv_sec.unsigned_abs(), u32::try_from(time.tv_nsec).unwrap())
-}
-
 fn memory() {
     const TENTH: u64 = MILLION / 10;
+    let nth = |number: u64| {
+        let iat = START + number * LIFETIME / MILLION;
+        (proof(number, number, iat), Timestamp::from_secs(iat))
+    };
+    // Resident before the store is, and used again for each tenth.
+    let mut proofs: Vec<_> = (0..TENTH).map(nth).collect();
     let before = resident();
     let store = store(MILLION);
     let mut tenths = Vec::new();
     for tenth in 0..MILLION / TENTH {
-        let proofs: Vec<_> = (tenth * TENTH..(tenth + 1) * TENTH)
-            .map(|number| {
-                (proof(number, number, START + number * LIFETIME / MILLION), START + number * LIFETIME / MILLION)
-            })
-            .collect();
+        proofs.clear();
+        proofs.extend((tenth * TENTH..(tenth + 1) * TENTH).map(nth));
         let start = on_core();
-        for (proof, iat) in &proofs {
-            store.claim(proof, Timestamp::from_secs(*iat)).unwrap();
+        for (proof, now) in &proofs {
+            store.claim(proof, *now).unwrap();
         }
         tenths.push((on_core() - start).as_secs_f64());
     }

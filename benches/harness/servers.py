@@ -6,10 +6,10 @@ import signal
 import socket
 import subprocess
 import time
-from contextlib import contextmanager
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Iterator
 
 from . import machine
 from .install import Tools
@@ -56,13 +56,8 @@ class GateOptions:
 @contextmanager
 def process(command: list[str], log: Path, measured: bool, env: dict[str, str] | None = None) -> Iterator[int]:
     """A child of ours, ended by its own process id."""
-    with log.open("ab") as out:
-        start = lambda: subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=out, stderr=out, env=env)
-        if measured:
-            with machine.on_the_measured_core():
-                child = start()
-        else:
-            child = start()
+    with log.open("ab") as out, machine.on_the_measured_core() if measured else nullcontext():
+        child = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=out, stderr=out, env=env)
     try:
         yield child.pid
     finally:
@@ -96,8 +91,9 @@ http {{
   {http}
 }}
 """
-UPSTREAM = 'server {{ listen 127.0.0.1:{port}; location / {{ return 200 "ok\\n"; }} }}'
-HOP = """
+HOP = "hop"
+ANSWER = 'server {{ listen 127.0.0.1:{port}; location / {{ return 200 "ok\\n"; }} }}'
+FORWARD = """
   upstream legacy {{ server 127.0.0.1:{upstream}; keepalive {connections}; keepalive_requests 1000000000;
                      keepalive_timeout 1h; }}
   server {{
@@ -108,27 +104,28 @@ HOP = """
 
 
 @contextmanager
-def _nginx(tools: Tools, folder: Path, name: str, http_block: str, port: int, measured: bool) -> Iterator[Server]:
+def _nginx(tools: Tools, folder: Path, name: str, http_block: str, port: int) -> Iterator[Server]:
     file, log = folder / f"{name}.conf", folder / f"{name}.log"
     file.write_text(NGINX.format(folder=folder, name=name, http=http_block))
-    with process([tools.nginx, "-p", str(folder), "-c", str(file)], log, measured) as pid:
+    with process([tools.nginx, "-p", str(folder), "-c", str(file)], log, measured=name == HOP) as pid:
         await_port(port, log)
         yield Server(pid, port)
 
 
-def upstream(tools: Tools, folder: Path):
+def upstream(tools: Tools, folder: Path) -> AbstractContextManager[Server]:
     """The service behind every proxy: nginx, a constant answer."""
     port = machine.free_port()
-    return _nginx(tools, folder, "upstream", UPSTREAM.format(port=port), port, measured=False)
+    return _nginx(tools, folder, "upstream", ANSWER.format(port=port), port)
 
 
-def nginx_hop(site: Site):
+def nginx_hop(site: Site) -> AbstractContextManager[Server]:
     """nginx as a plain proxy, kept connections on both sides, no log."""
     port = machine.free_port()
-    block = HOP.format(upstream=site.upstream, port=port, connections=CONNECTIONS)
-    return _nginx(site.tools, site.folder, "hop", block, port, measured=True)
+    block = FORWARD.format(upstream=site.upstream, port=port, connections=CONNECTIONS)
+    return _nginx(site.tools, site.folder, HOP, block, port)
 
 
+ENVOY_TYPES = "type.googleapis.com/envoy.extensions"
 ENVOY = """
 static_resources:
   listeners:
@@ -137,13 +134,13 @@ static_resources:
         - filters:
             - name: envoy.filters.network.http_connection_manager
               typed_config:
-                "@type": type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager
+                "@type": {types}.filters.network.http_connection_manager.v3.HttpConnectionManager
                 stat_prefix: hop
                 generate_request_id: false
                 http_filters:
                   - name: envoy.filters.http.router
                     typed_config:
-                      "@type": type.googleapis.com/envoy.extensions.filters.http.router.v3.Router
+                      "@type": {types}.filters.http.router.v3.Router
                       suppress_envoy_headers: true
                 route_config:
                   virtual_hosts:
@@ -164,7 +161,7 @@ static_resources:
 def envoy_hop(site: Site) -> Iterator[Server]:
     """Envoy as a plain proxy with one worker, no log, no request ids."""
     port, file, log = machine.free_port(), site.folder / "envoy.yaml", site.folder / "envoy.log"
-    file.write_text(ENVOY.format(port=port, upstream=site.upstream))
+    file.write_text(ENVOY.format(types=ENVOY_TYPES, port=port, upstream=site.upstream))
     command = [str(site.tools.envoy), "-c", str(file), "--concurrency", "1", "--use-dynamic-base-id",
                "--log-level", "warning"]
     with process(command, log, measured=True) as pid:
@@ -190,9 +187,9 @@ issuers:
   - {{issuer: "https://issuer.bench", audiences: ["api://orders"], algorithms: [ES256], token_types: [at+jwt],
       jwks_file: {folder}/jwks.json}}
 dpop:
-  proof_lifetime: 15m            # proofs are signed before the clock starts
+  proof_lifetime: 10m            # proofs are signed before the clock starts
   nonce: {{mode: {nonces}, lifetime: 1h}}
-  replay: {{store: {store}, capacity: 4000000{redis}}}
+  replay: {{store: {store}{redis}}}
 upstreams:
   legacy: {{urls: ["http://127.0.0.1:{upstream}"]}}
 routes:

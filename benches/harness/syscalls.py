@@ -7,7 +7,7 @@ import time
 
 from . import machine
 from .load import wrk
-from .rows import LONG_LEAD_SECONDS, Row
+from .rows import LEAD_SECONDS, LONG_LEAD_SECONDS, Row
 from .servers import Site
 
 CALLS = re.compile(r"^\s*[\d.]+\s+[\d.]+\s+\d+\s+(\d+)\s+(?:(\d+)\s+)?(\w+)$")
@@ -17,7 +17,7 @@ def count(site: Site, row: Row, seconds: int) -> str:
     """A table: calls of each kind, all and for one request. Times under strace mean nothing, so there are none."""
     with row.serve(site) as server:
         lead, load = row.traffic.prepare(site, server, seconds)
-        wrk(server, lead, 1 if lead.again else LONG_LEAD_SECONDS)
+        wrk(server, lead, LEAD_SECONDS if lead.cycle else LONG_LEAD_SECONDS)
         summary = site.folder / "strace"
         members = [part for pid in machine.family(server.pid) for part in ("-p", str(pid))]
         with subprocess.Popen(["strace", "-f", "-c", "-o", str(summary), *members], stderr=subprocess.PIPE) as tracer:

@@ -16,6 +16,7 @@
 )]
 
 mod client;
+mod on_core;
 mod records;
 mod verify;
 

@@ -69,7 +69,7 @@ pub(crate) fn write(order: &Order) {
                 &stranger
             } else {
                 let chosen = if in_turn { number } else { scattered(number) };
-                &known[usize::try_from(chosen % order.clients).unwrap()]
+                known.get(usize::try_from(chosen % order.clients).unwrap()).unwrap()
             };
             made.extend(record(&head, client, fault));
         };

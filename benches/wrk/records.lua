@@ -1,26 +1,36 @@
 -- Sends what `traffic sign` wrote: a file of requests of one length, which eight digits at its head say.
--- wrk -t 1 -s records.lua URL -- FILE once|again
---   once:  a request is sent once; when all are, the thread stops and says "dry"
---   again: from the start once more, for requests that nobody remembers
+-- wrk -t 1 -s records.lua URL -- FILE CYCLE
+--   0: each request is sent once; when all are, the thread stops and says "dry"
+--   n: the first n of them over and over, for requests that nobody remembers
 -- One thread: its core is shared with the upstream, so this does nothing but copy.
 
-local file, length, again, dry
+local HEAD = 8
+local file, length, cycle, asked, dry
+local sent = 0
 
 function init(args)
   file = assert(io.open(args[1], "rb"))
   file:setvbuf("full", 1048576)
-  length = tonumber(file:read(8))
-  again = args[2] == "again"
+  length = tonumber(file:read(HEAD))
+  cycle = tonumber(args[2])
 end
 
 function request()
+  if not asked then
+    -- wrk looks at one request before it begins, and does not send it.
+    asked = true
+    local first = file:read(length)
+    file:seek("set", HEAD)
+    return first
+  end
+  if cycle > 0 and sent == cycle then
+    sent = 0
+    file:seek("set", HEAD)
+  end
+  sent = sent + 1
   local record = file:read(length)
   if record then
     return record
-  end
-  if again then
-    file:seek("set", 8)
-    return file:read(length)
   end
   if not dry then
     dry = true

@@ -25,3 +25,4 @@ mod replay;
 mod shared_store;
 mod smuggling;
 mod streaming;
+mod traces;
