@@ -14,5 +14,5 @@ pub use jws::{Compact, CompactError};
 pub use private::{PrivateKey, PrivateKeyError};
 pub use public::{JwkError, PublicKey};
 pub use strict::StrictValue;
-pub(crate) use strict::{IgnoredSeed, NameSeed, StrictSeed, TextSeed, parse_strictly};
+pub(crate) use strict::{IgnoredSeed, NameSeed, TextSeed, parse_strictly};
 pub use thumbprint::Thumbprint;

@@ -63,11 +63,6 @@ impl StrictSeed {
         Self { depth_left: MAX_DEPTH }
     }
 
-    /// For the value of a member of the outermost object.
-    pub(crate) const fn member() -> Self {
-        Self { depth_left: MAX_DEPTH - 1 }
-    }
-
     fn inner<E: Error>(self) -> Result<Self, E> {
         Ok(Self { depth_left: deeper(self.depth_left)? })
     }
