@@ -31,8 +31,12 @@ impl Affine {
     /// From its coordinates, big-endian; `None` if they are not below p or not on the curve.
     pub(super) fn from_coordinates(x: &[u8; 32], y: &[u8; 32]) -> Option<Self> {
         let (x, y) = (Field::from_bytes(x)?, Field::from_bytes(y)?);
-        let right = x.square().sub(&Field::small(3)).mul(&x).add(&B);
-        (y.square() == right).then_some(Self { x, y })
+        (y.square() == Self::right_side(&x)).then_some(Self { x, y })
+    }
+
+    /// Of the curve's equation.
+    pub(super) fn right_side(x: &Field) -> Field {
+        x.square().sub(&Field::small(3)).mul(x).add(&B)
     }
 
     #[inline(always)]

@@ -22,10 +22,8 @@ pub(super) struct Comb<const TEETH: usize, const BLOCKS: usize> {
     entries: Box<[Affine]>,
 }
 
-/// The columns of a scalar: for each the entry, and whether it is to be negated.
-pub(super) struct Digits {
-    columns: [u16; MAX_COLUMNS],
-}
+/// The columns of a scalar: which entry of its block each one chooses, and whether it is [`NEGATIVE`].
+pub(super) struct Digits([u16; MAX_COLUMNS]);
 
 const NEGATIVE: u16 = 1 << 15;
 
@@ -99,32 +97,51 @@ impl<const TEETH: usize, const BLOCKS: usize> Comb<TEETH, BLOCKS> {
         for column in columns.iter_mut().take(Self::COLUMNS) {
             *column = if *column & top == 0 { (!*column & (top - 1)) | NEGATIVE } else { *column & (top - 1) };
         }
-        Digits { columns }
+        Digits(columns)
     }
 
-    /// Reads every entry that will be needed, so that those which are not in the cache are fetched at the same time.
-    #[inline(always)]
+    /// Reads of every entry that will be needed, so that those which are not in the cache come at the same time.
     pub(super) fn fetch(&self, digits: &Digits) {
-        let mut seen = 0;
-        for (block, columns) in digits.columns[..Self::COLUMNS].chunks_exact(Self::WIDTH).enumerate() {
-            for column in columns {
-                seen |= self.entries.get(block * Self::ENTRIES + usize::from(*column & !NEGATIVE)).map_or(0, |e| e.x.low());
-            }
-        }
-        std::hint::black_box(seen);
+        let entries = self.chosen(digits);
+        std::hint::black_box(entries.fold(0, |seen, (entry, _)| seen | entry.x.low()));
     }
 
-    /// Adds what stands in that column of each block.
+    /// Adds what that column chooses in each block; nothing where there is no such column.
     #[inline(always)]
-    pub(super) fn add_column(&self, sum: Jacobian, digits: &Digits, at: usize) -> Jacobian {
-        let mut sum = sum;
+    pub(super) fn add_column(&self, sum: &Jacobian, digits: &Digits, at: usize) -> Jacobian {
+        let mut sum = *sum;
+        if at >= Self::WIDTH {
+            return sum;
+        }
         for (block, entries) in self.entries.chunks_exact(Self::ENTRIES).enumerate() {
-            let column = digits.columns.get(block * Self::WIDTH + at).copied().unwrap_or_default();
+            let column = digits.0.get(block * Self::WIDTH + at).copied().unwrap_or_default();
             if let Some(entry) = entries.get(usize::from(column & !NEGATIVE)) {
                 sum = sum.add(&if column & NEGATIVE == 0 { *entry } else { entry.negate() });
             }
         }
         sum
+    }
+
+    #[cfg(test)]
+    pub(super) fn entries(&self) -> &[Affine] {
+        &self.entries
+    }
+
+    /// The multiple by one scalar alone.
+    #[cfg(test)]
+    pub(super) fn times(&self, scalar: &Scalar) -> Jacobian {
+        let digits = Self::digits(scalar);
+        (0..Self::WIDTH).rev().fold(Jacobian::INFINITY, |sum, at| self.add_column(&sum.double(), &digits, at))
+    }
+
+    /// The entry of each column, and whether it is to be negated.
+    fn chosen(&self, digits: &Digits) -> impl Iterator<Item = (&Affine, bool)> {
+        let blocks = self.entries.chunks_exact(Self::ENTRIES).zip(digits.0.chunks_exact(Self::WIDTH));
+        blocks.flat_map(|(entries, columns)| {
+            columns.iter().filter_map(|column| {
+                Some((entries.get(usize::from(column & !NEGATIVE))?, column & NEGATIVE != 0))
+            })
+        })
     }
 }
 
