@@ -203,7 +203,7 @@ impl Running {
             process: self.process,
             replay: &replay,
             issuer_tls: &issuer_tls,
-            old: Some(&old.gate.issuers),
+            old: Some(&*old.gate),
         };
         let Parts { proxy, forward_auth, tasks } = live::build(config, &context);
 

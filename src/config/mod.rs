@@ -29,6 +29,7 @@ use crate::replay::RedisOptions;
 use crate::secret::Secret;
 use crate::server::{Limits, ListenerOptions};
 use crate::target::Trust;
+use crate::verifier;
 
 use report::Report;
 
@@ -57,6 +58,8 @@ pub struct Config {
     pub nonce: Option<NonceConfig>,
     /// Proofs held at once in memory.
     pub replay_capacity: usize,
+    /// Which keys get tables.
+    pub key_tables: verifier::Options,
     /// The store that replicas share, if any.
     pub redis: Option<RedisOptions>,
     /// Upstreams.

@@ -1,6 +1,7 @@
 //! The part of JOSE that DPoP needs: compact JWS (RFC 7515), JWK (RFC 7517, 7518, 8037), thumbprints (RFC 7638).
 
 mod algorithm;
+mod es256;
 mod jws;
 mod private;
 mod public;
@@ -8,6 +9,7 @@ mod strict;
 mod thumbprint;
 
 pub use algorithm::Algorithm;
+pub use es256::{KeyTable, TableSize};
 pub use jws::{Compact, CompactError};
 pub use private::{PrivateKey, PrivateKeyError};
 pub use public::{JwkError, PublicKey};

@@ -1,9 +1,9 @@
 //! Numbers and points against a plain reference and against `p256`.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::cast_possible_truncation, reason = "a test")]
 
-use p256::elliptic_curve::{Group as _, PrimeField as _};
-use p256::elliptic_curve::sec1::ToSec1Point as _;
 use p256::ProjectivePoint;
+use p256::elliptic_curve::sec1::ToSec1Point as _;
+use p256::elliptic_curve::{Group as _, PrimeField as _};
 use proptest::prelude::*;
 
 use super::comb::Comb;
@@ -25,7 +25,12 @@ fn number() -> impl Strategy<Value = Limbs> {
         [limb(), limb(), limb(), limb()],
         // Around the moduli, and around 2^256.
         (prop::sample::select(vec![P, N, [0; 4]]), -4i64..4).prop_map(|(near, by)| {
-            let by = [by.cast_unsigned(), (by >> 63).cast_unsigned(), (by >> 63).cast_unsigned(), (by >> 63).cast_unsigned()];
+            let by = [
+                by.cast_unsigned(),
+                (by >> 63).cast_unsigned(),
+                (by >> 63).cast_unsigned(),
+                (by >> 63).cast_unsigned(),
+            ];
             limbs::add(&near, &by).0
         }),
     ]
@@ -143,11 +148,12 @@ fn same(a: &Jacobian, b: &Jacobian) -> bool {
 #[test]
 fn sums_of_points_are_those_of_p256_in_every_exceptional_case() {
     // Each point with a z that is not 1, too.
-    let multiples: Vec<ProjectivePoint> =
-        (-5i64..=5).map(|k| {
+    let multiples: Vec<ProjectivePoint> = (-5i64..=5)
+        .map(|k| {
             let of = ProjectivePoint::GENERATOR * p256::Scalar::from(k.unsigned_abs());
             if k < 0 { -of } else { of }
-        }).collect();
+        })
+        .collect();
     for a in &multiples {
         let detour = |point: &ProjectivePoint| {
             let far = own(&(*point - ProjectivePoint::GENERATOR * p256::Scalar::from(1000u64)));

@@ -138,9 +138,9 @@ impl<const TEETH: usize, const BLOCKS: usize> Comb<TEETH, BLOCKS> {
     fn chosen(&self, digits: &Digits) -> impl Iterator<Item = (&Affine, bool)> {
         let blocks = self.entries.chunks_exact(Self::ENTRIES).zip(digits.0.chunks_exact(Self::WIDTH));
         blocks.flat_map(|(entries, columns)| {
-            columns.iter().filter_map(|column| {
-                Some((entries.get(usize::from(column & !NEGATIVE))?, column & NEGATIVE != 0))
-            })
+            columns
+                .iter()
+                .filter_map(|column| Some((entries.get(usize::from(column & !NEGATIVE))?, column & NEGATIVE != 0)))
         })
     }
 }

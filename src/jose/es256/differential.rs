@@ -229,21 +229,26 @@ impl Cases {
     fn special(&mut self) -> Scalar {
         let power = |cases: &mut Self| Scalar::power_of_two(usize::try_from(cases.below(256)).unwrap_or_default());
         let small = |cases: &mut Self| Scalar::reduced(&bytes(&[cases.below(9), 0, 0, 0]));
-        let sum = match self.below(6) {
-            0 => small(self),
-            1 => power(self),
-            2 => power(self).add(&small(self)),
-            3 => power(self).sub(&power(self)),
-            4 => (0..6).fold(power(self), |sum, _| if self.below(2) == 0 { sum.add(&power(self)) } else { sum.sub(&power(self)) }),
-            // An entry of a comb: powers in equal distance, with signs.
-            _ => {
-                let (width, from) = ([44, 32, 24][usize::try_from(self.below(3)).unwrap_or_default()], self.below(44));
-                (0..6).map(|tooth| Scalar::power_of_two(usize::try_from(from).unwrap_or_default() + tooth * width)).fold(
-                    Scalar::reduced(&[0; 32]),
-                    |sum, power| if self.below(2) == 0 { sum.add(&power) } else { sum.sub(&power) },
-                )
-            }
-        };
+        let sum =
+            match self.below(6) {
+                0 => small(self),
+                1 => power(self),
+                2 => power(self).add(&small(self)),
+                3 => power(self).sub(&power(self)),
+                4 => (0..6).fold(power(self), |sum, _| {
+                    if self.below(2) == 0 { sum.add(&power(self)) } else { sum.sub(&power(self)) }
+                }),
+                // An entry of a comb: powers in equal distance, with signs.
+                _ => {
+                    let (width, from) =
+                        ([44, 32, 24][usize::try_from(self.below(3)).unwrap_or_default()], self.below(44));
+                    (0..6)
+                        .map(|tooth| Scalar::power_of_two(usize::try_from(from).unwrap_or_default() + tooth * width))
+                        .fold(Scalar::reduced(&[0; 32]), |sum, power| {
+                            if self.below(2) == 0 { sum.add(&power) } else { sum.sub(&power) }
+                        })
+                }
+            };
         if self.below(2) == 0 { sum } else { Scalar::reduced(&[0; 32]).sub(&sum) }
     }
 
@@ -367,7 +372,9 @@ impl Cases {
         let small = Scalar::reduced(&bytes(&[1 + self.below(3), 0, 0, 0]));
         let s = if self.below(2) == 0 { small } else { Scalar::reduced(&[0; 32]).sub(&small) };
         let k = self.scalar();
-        let (Some(point), Some(r)) = (affine(&self.generator.times(&k)), x_of(&self.generator.times(&k))) else { return };
+        let (Some(point), Some(r)) = (affine(&self.generator.times(&k)), x_of(&self.generator.times(&k))) else {
+            return;
+        };
         self.recover(Kind::Bounds, &point, &r, &s, TableSize::Small);
     }
 
@@ -402,7 +409,14 @@ impl Cases {
     }
 
     /// The key under which (r, s) is a signature whose sum is that point, Q = (s R - e G) / r; and what is said of it.
-    fn recover(&mut self, kind: Kind, point: &Affine, r: &Scalar, s: &Scalar, size: TableSize) -> Option<(Key, Signed)> {
+    fn recover(
+        &mut self,
+        kind: Kind,
+        point: &Affine,
+        r: &Scalar,
+        s: &Scalar,
+        size: TableSize,
+    ) -> Option<(Key, Signed)> {
         let e = self.scalar();
         let inverse = r.inverted();
         let minus_e = Scalar::reduced(&[0; 32]).sub(&e);

@@ -76,7 +76,8 @@ fn the_parts_and_the_whole_beside_the_library() {
         let table = KeyTable::new(&key, size).unwrap();
         assert!(table.verify(&message, &signature) && !table.verify(b"another", &signature));
         cost(&format!("a key's table, {size:?}"), || KeyTable::new(black_box(&key), size));
-        let own = cost(&format!("ES256 verification, {size:?} table"), || table.verify(black_box(&message), &signature));
+        let own =
+            cost(&format!("ES256 verification, {size:?} table"), || table.verify(black_box(&message), &signature));
         println!("{:<34} {:>10.3}", "  of AWS-LC's", own / library);
     }
     // As with ten thousand clients, most of whose tables are not in the cache.

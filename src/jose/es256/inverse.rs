@@ -122,12 +122,7 @@ fn divsteps(eta: &mut i32, mut f: u64, mut g: u64) -> Matrix {
         *eta -= zeros.cast_signed();
         left -= zeros;
         if left == 0 {
-            return Matrix {
-                u: u.cast_signed(),
-                v: v.cast_signed(),
-                q: q.cast_signed(),
-                r: r.cast_signed(),
-            };
+            return Matrix { u: u.cast_signed(), v: v.cast_signed(), q: q.cast_signed(), r: r.cast_signed() };
         }
         if *eta < 0 {
             *eta = -*eta;

@@ -3,7 +3,8 @@
 use super::field::Field;
 
 /// b of the curve's equation.
-const B: Field = constant(&[0x3bce_3c3e_27d2_604b, 0x651d_06b0_cc53_b0f6, 0xb3eb_bd55_7698_86bc, 0x5ac6_35d8_aa3a_93e7]);
+const B: Field =
+    constant(&[0x3bce_3c3e_27d2_604b, 0x651d_06b0_cc53_b0f6, 0xb3eb_bd55_7698_86bc, 0x5ac6_35d8_aa3a_93e7]);
 
 /// A point that is not at infinity. As large as a line of the processor's cache, and aligned like one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

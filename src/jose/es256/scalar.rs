@@ -4,7 +4,8 @@ use super::inverse::Modulus;
 use super::limbs::{self, Limbs, adc, mac};
 
 /// The order.
-pub(super) const N: Limbs = [0xf3b9_cac2_fc63_2551, 0xbce6_faad_a717_9e84, 0xffff_ffff_ffff_ffff, 0xffff_ffff_0000_0000];
+pub(super) const N: Limbs =
+    [0xf3b9_cac2_fc63_2551, 0xbce6_faad_a717_9e84, 0xffff_ffff_ffff_ffff, 0xffff_ffff_0000_0000];
 const INVERSE: Modulus = Modulus::new(&N);
 /// -1/n modulo 2^64.
 const NEGATIVE_INVERSE: u64 = 0xccd1_c8aa_ee00_bc4f;
