@@ -291,10 +291,12 @@ mod tests {
     }
 
     #[test]
-    fn clients_that_fit_have_their_tables_after_two_rounds_and_keep_them() {
+    fn clients_that_fit_have_their_tables_soon_and_keep_them() {
         let tables = tables(1000, 2);
         assert_eq!(sign(&tables, 0..1000), Tally { by_table: 0, built: 0 });
-        assert_eq!(sign(&tables, 0..1000), Tally { by_table: 0, built: 1000 });
+        // A few share a place in the memory of sightings with too many others, and come a round later.
+        assert!(sign(&tables, 0..1000).built > 950);
+        sign(&tables, (0..1000).cycle().take(5000));
         for _ in 0..20 {
             assert_eq!(sign(&tables, 0..1000), Tally { by_table: 1000, built: 0 });
         }
@@ -352,12 +354,13 @@ mod tests {
 
     #[test]
     fn who_comes_often_takes_the_place_of_who_has_left() {
-        let tables = tables(100, 2);
-        // A first population fills it, and is gone; a second one as large comes for good.
-        sign(&tables, (0..100).cycle().take(10_000));
-        sign(&tables, (1000..1100).cycle().take(100_000));
-        let tally = sign(&tables, (1000..1100).cycle().take(10_000));
-        assert!(tally.by_table > 9_000, "{tally:?}");
+        let tables = tables(1600, 2);
+        // A first population fills it, and is gone; a second one as large comes for good. Where more of it fall to one
+        // shard than of the first, some stay without.
+        sign(&tables, (0..1600).cycle().take(16_000));
+        sign(&tables, (10_000..11_600).cycle().take(200_000));
+        let tally = sign(&tables, 10_000..11_600);
+        assert!(tally.by_table > 1_440, "{tally:?}");
     }
 
     #[test]

@@ -39,7 +39,7 @@ enum Table {
 impl KeyTable {
     /// Of a key `04 || x || y`; `None` if that is no point of the curve. Costs about as much as a verification by the
     /// library.
-    pub(in crate::jose) fn new(point: &[u8; 65], size: TableSize) -> Option<Self> {
+    pub fn new(point: &[u8; 65], size: TableSize) -> Option<Self> {
         let [4, coordinates @ ..] = point else { return None };
         let (x, y) = (coordinates.first_chunk()?, coordinates.last_chunk()?);
         let point = Affine::from_coordinates(x, y)?;
