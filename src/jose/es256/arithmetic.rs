@@ -120,8 +120,10 @@ proptest! {
 fn all_inverses_at_once_are_those_one_by_one() {
     let mut numbers: Vec<Field> = (1..50).map(Field::small).collect();
     let single: Vec<Field> = numbers.iter().map(Field::invert).collect();
-    field::invert_all(&mut numbers);
+    let mut space = numbers.clone();
+    assert!(field::invert_all(&mut numbers, &mut space));
     assert_eq!(numbers, single);
+    assert!(!field::invert_all(&mut [Field::ONE, Field::ZERO], &mut [Field::ONE; 2]));
 }
 
 fn times_generator(scalar: &Scalar) -> ProjectivePoint {

@@ -45,7 +45,7 @@ impl<const TEETH: usize, const BLOCKS: usize> Comb<TEETH, BLOCKS> {
         let mut entries = Vec::with_capacity(BLOCKS * Self::ENTRIES);
         // The entry of a block whose digits but the top one are all -1.
         let lowest = teeth.chunks_exact(TEETH).map(|teeth| match teeth {
-            [others @ .., top] => others.iter().fold(*top, |sum, tooth| sum.add(&to_affine(tooth).negate())),
+            [others @ .., top] => others.iter().fold(*top, |sum, tooth| sum.add(&to_affine(tooth).negate_if(true))),
             [] => Jacobian::INFINITY,
         });
         entries.extend(normalise(&lowest.collect::<Vec<_>>()));
@@ -53,11 +53,8 @@ impl<const TEETH: usize, const BLOCKS: usize> Comb<TEETH, BLOCKS> {
         // Each further tooth doubles the table: all entries so far with this digit 1 instead of -1.
         for tooth in 0..TEETH - 1 {
             let known = 1 << tooth;
-            let sums = entries.chunks_exact(known).zip(doubled.chunks_exact(TEETH));
-            let sums = sums.flat_map(|(entries, teeth)| entries.iter().zip(std::iter::repeat(teeth)));
-            let pairs: Vec<(Affine, Affine)> =
-                sums.filter_map(|(entry, teeth)| Some((*entry, *teeth.get(tooth)?))).collect();
-            let added = add_pairs(&pairs);
+            let tooths = doubled.chunks_exact(TEETH).filter_map(|teeth| teeth.get(tooth));
+            let added = add_to_each(&entries, known, tooths);
             let merged = entries.chunks_exact(known).zip(added.chunks_exact(known));
             entries = merged.flat_map(|(old, new)| [old, new]).flatten().copied().collect();
         }
@@ -100,12 +97,6 @@ impl<const TEETH: usize, const BLOCKS: usize> Comb<TEETH, BLOCKS> {
         Digits(columns)
     }
 
-    /// Reads of every entry that will be needed, so that those which are not in the cache come at the same time.
-    pub(super) fn fetch(&self, digits: &Digits) {
-        let entries = self.chosen(digits);
-        std::hint::black_box(entries.fold(0, |seen, (entry, _)| seen | entry.x.low()));
-    }
-
     /// Adds what that column chooses in each block; nothing where there is no such column.
     #[inline(always)]
     pub(super) fn add_column(&self, sum: &Jacobian, digits: &Digits, at: usize) -> Jacobian {
@@ -116,7 +107,7 @@ impl<const TEETH: usize, const BLOCKS: usize> Comb<TEETH, BLOCKS> {
         for (block, entries) in self.entries.chunks_exact(Self::ENTRIES).enumerate() {
             let column = digits.0.get(block * Self::WIDTH + at).copied().unwrap_or_default();
             if let Some(entry) = entries.get(usize::from(column & !NEGATIVE)) {
-                sum = sum.add(&if column & NEGATIVE == 0 { *entry } else { entry.negate() });
+                sum = sum.add(&entry.negate_if(column & NEGATIVE != 0));
             }
         }
         sum
@@ -134,14 +125,40 @@ impl<const TEETH: usize, const BLOCKS: usize> Comb<TEETH, BLOCKS> {
         (0..Self::WIDTH).rev().fold(Jacobian::INFINITY, |sum, at| self.add_column(&sum.double(), &digits, at))
     }
 
-    /// The entry of each column, and whether it is to be negated.
-    fn chosen(&self, digits: &Digits) -> impl Iterator<Item = (&Affine, bool)> {
-        let blocks = self.entries.chunks_exact(Self::ENTRIES).zip(digits.0.chunks_exact(Self::WIDTH));
-        blocks.flat_map(|(entries, columns)| {
-            columns
-                .iter()
-                .filter_map(|column| Some((entries.get(usize::from(column & !NEGATIVE))?, column & NEGATIVE != 0)))
+    /// What each column chooses in the first block and in the second, column by column.
+    pub(super) fn chosen<'a>(&'a self, digits: &Digits) -> impl Iterator<Item = Pair<'a>> {
+        const { assert!(BLOCKS == 2) };
+        let (first, second) = self.entries.split_at(Self::ENTRIES);
+        let (some, others) = digits.0.split_at(Self::WIDTH);
+        let entry = |block: &'a [Affine], digit: u16| block.get(usize::from(digit & !NEGATIVE));
+        some.iter().zip(others).filter_map(move |(one, other)| {
+            Some(Pair {
+                entries: [entry(first, *one)?, entry(second, *other)?],
+                negative: [one & NEGATIVE != 0, other & NEGATIVE != 0],
+            })
         })
+    }
+}
+
+/// Two entries to be added, and which of them are to be negated.
+#[derive(Clone, Copy)]
+pub(super) struct Pair<'a> {
+    entries: [&'a Affine; 2],
+    negative: [bool; 2],
+}
+
+impl Pair<'_> {
+    /// What [`Pair::sum`] wants the inverse of; zero where it cannot be used.
+    #[inline(always)]
+    pub(super) fn difference(&self) -> Field {
+        let [one, other] = self.entries;
+        other.x.sub(&one.x)
+    }
+
+    #[inline(always)]
+    pub(super) fn sum(&self, inverse: &Field) -> Affine {
+        let ([one, other], [minus_one, minus_other]) = (self.entries, self.negative);
+        one.negate_if(minus_one).add(&other.negate_if(minus_other), inverse)
     }
 }
 
@@ -166,18 +183,18 @@ fn scaled(point: &Jacobian, inverse: &Field) -> Affine {
 /// Affine coordinates of points that are not at infinity, for one inversion in all.
 fn normalise(points: &[Jacobian]) -> Vec<Affine> {
     let mut inverses: Vec<Field> = points.iter().map(|point| point.z).collect();
-    field::invert_all(&mut inverses);
+    let mut space = inverses.clone();
+    field::invert_all(&mut inverses, &mut space);
     points.iter().zip(&inverses).map(|(point, inverse)| scaled(point, inverse)).collect()
 }
 
-/// The sums of pairs whose points have different x, for one inversion in all.
-fn add_pairs(pairs: &[(Affine, Affine)]) -> Vec<Affine> {
-    let mut inverses: Vec<Field> = pairs.iter().map(|(a, b)| b.x.sub(&a.x)).collect();
-    field::invert_all(&mut inverses);
-    let sum = |((a, b), inverse): (&(Affine, Affine), &Field)| {
-        let slope = b.y.sub(&a.y).mul(inverse);
-        let x = slope.square().sub(&a.x).sub(&b.x);
-        Affine { x, y: slope.mul(&a.x.sub(&x)).sub(&a.y) }
-    };
-    pairs.iter().zip(&inverses).map(sum).collect()
+/// Adds a point of its own to every entry of each chunk. No entry has the same x as that point: which multiples they are
+/// does not depend on the key, and has been tried for every shape.
+fn add_to_each<'a>(entries: &[Affine], chunk: usize, points: impl Iterator<Item = &'a Affine>) -> Vec<Affine> {
+    let chunks = entries.chunks_exact(chunk).zip(points);
+    let pairs: Vec<_> = chunks.flat_map(|(entries, point)| entries.iter().map(move |entry| (entry, point))).collect();
+    let mut inverses: Vec<Field> = pairs.iter().map(|(entry, point)| point.x.sub(&entry.x)).collect();
+    let mut space = inverses.clone();
+    field::invert_all(&mut inverses, &mut space);
+    pairs.iter().zip(&inverses).map(|((entry, point), inverse)| entry.add(point, inverse)).collect()
 }

@@ -120,6 +120,14 @@ impl Field {
         Self::ZERO.sub(self)
     }
 
+    /// Without a branch: which it is, nobody can guess.
+    #[inline(always)]
+    pub(super) fn negate_if(&self, condition: bool) -> Self {
+        let mask = 0u64.wrapping_sub(u64::from(condition));
+        let ([l0, l1, l2, l3], [n0, n1, n2, n3]) = (self.0, self.negate().0);
+        Self([l0 ^ (l0 ^ n0) & mask, l1 ^ (l1 ^ n1) & mask, l2 ^ (l2 ^ n2) & mask, l3 ^ (l3 ^ n3) & mask])
+    }
+
     #[inline(always)]
     pub(super) const fn mul(&self, other: &Self) -> Self {
         reduce(&limbs::product(&self.0, &other.0))
@@ -137,23 +145,24 @@ impl Field {
     }
 }
 
-/// The inverses of numbers of which none is zero, for one inversion and three multiplications each (Montgomery's trick).
-pub(super) fn invert_all(numbers: &mut [Field]) {
+/// The inverses of all, for one inversion and three multiplications each (Montgomery's trick), with as much space beside
+/// them; false, and nothing said of any, if one of them is zero.
+pub(super) fn invert_all(numbers: &mut [Field], space: &mut [Field]) -> bool {
     let mut product = Field::ONE;
-    let before: Vec<Field> = numbers
-        .iter()
-        .map(|number| {
-            let before = product;
-            product = product.mul(number);
-            before
-        })
-        .collect();
+    for (number, before) in numbers.iter().zip(space.iter_mut()) {
+        *before = product;
+        product = product.mul(number);
+    }
+    if product.is_zero() {
+        return false;
+    }
     let mut inverse = product.invert();
-    for (number, before) in numbers.iter_mut().zip(&before).rev() {
+    for (number, before) in numbers.iter_mut().zip(space.iter()).rev() {
         let own = inverse.mul(before);
         inverse = inverse.mul(number);
         *number = own;
     }
+    true
 }
 
 /// One step of Montgomery's reduction: adds t0 * p, which makes the lowest limb zero since -1/p = 1 modulo 2^64, and

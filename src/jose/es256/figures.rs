@@ -13,6 +13,7 @@ use aws_lc_rs::signature::{
 use sha2::{Digest as _, Sha256};
 
 use super::comb::Comb;
+use super::field;
 use super::point::{Affine, Jacobian};
 use super::scalar::Scalar;
 use super::{KeyTable, TableSize};
@@ -54,6 +55,11 @@ fn the_parts_and_the_whole_beside_the_library() {
     let mut point = Jacobian::INFINITY.add(&Affine::GENERATOR).double();
     cost("doubling", || point = point.double());
     cost("mixed addition", || point = point.add(&Affine::GENERATOR));
+
+    let entries = Comb::<6, 2>::new(&Affine::GENERATOR);
+    let mut xs: Vec<_> = entries.entries().iter().map(|entry| entry.x).take(34).collect();
+    let mut space = xs.clone();
+    cost("34 field inversions at once", || field::invert_all(&mut xs, &mut space));
 
     let message = [7; 700];
     cost("SHA-256 of 700 bytes, AWS-LC", || digest::digest(&digest::SHA256, black_box(&message)));

@@ -41,8 +41,17 @@ impl Affine {
     }
 
     #[inline(always)]
-    pub(super) fn negate(&self) -> Self {
-        Self { x: self.x, y: self.y.negate() }
+    pub(super) fn negate_if(&self, condition: bool) -> Self {
+        Self { x: self.x, y: self.y.negate_if(condition) }
+    }
+
+    /// The sum with a point of another x; `inverse` is 1 divided by the difference of the two, `other.x - self.x`. Half
+    /// the price of [`Jacobian::add`], if many inverses are made at once.
+    #[inline(always)]
+    pub(super) fn add(&self, other: &Self, inverse: &Field) -> Self {
+        let slope = other.y.sub(&self.y).mul(inverse);
+        let x = slope.square().sub(&self.x).sub(&other.x);
+        Self { x, y: slope.mul(&self.x.sub(&x)).sub(&self.y) }
     }
 }
 

@@ -5,7 +5,7 @@ use std::sync::LazyLock;
 use sha2::{Digest as _, Sha256};
 
 use super::comb::{Comb, Digits};
-use super::field::Field;
+use super::field::{self, Field};
 use super::limbs;
 use super::point::{Affine, Jacobian};
 use super::scalar::{N, Scalar};
@@ -16,6 +16,9 @@ type Large = Comb<8, 2>;
 
 /// 128 KiB, made when the first key gets a table.
 static GENERATOR: LazyLock<Generator> = LazyLock::new(|| Comb::new(&Affine::GENERATOR));
+
+/// Columns of two combs together.
+const MAX_PAIRS: usize = 40;
 
 /// How much memory a key's table may have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -74,21 +77,48 @@ impl KeyTable {
 }
 
 /// The generator times one scalar and the key times another, which share the doublings.
-fn sum<const TEETH: usize, const BLOCKS: usize>(
-    of_generator: &Digits,
-    key: &Comb<TEETH, BLOCKS>,
-    of_key: &Digits,
-) -> Jacobian {
-    let generator = &*GENERATOR;
-    key.fetch(of_key);
-    generator.fetch(of_generator);
+///
+/// What a column chooses in the two blocks of a comb is added first, by the cheaper formula for affine points, which
+/// needs inverses: of all columns at once. That reads all entries in a row, too, so that those which are not in the cache
+/// come at the same time.
+fn sum<const TEETH: usize>(of_generator: &Digits, key: &Comb<TEETH, 2>, of_key: &Digits) -> Jacobian {
+    let widths = Generator::WIDTH + Comb::<TEETH, 2>::WIDTH;
+    let (mut inverses, mut space) = ([Field::ONE; MAX_PAIRS], [Field::ONE; MAX_PAIRS]);
+    let mut pairs = Vec::with_capacity(MAX_PAIRS);
+    pairs.extend(key.chosen(of_key));
+    pairs.extend(GENERATOR.chosen(of_generator));
+    for (difference, pair) in inverses.iter_mut().zip(&pairs) {
+        *difference = pair.difference();
+    }
+    let (Some(inverses), Some(space)) = (inverses.get_mut(..widths), space.get_mut(..widths)) else {
+        return sum_one_by_one(of_generator, key, of_key);
+    };
+    if !field::invert_all(inverses, space) {
+        return sum_one_by_one(of_generator, key, of_key);
+    }
     let mut sum = Jacobian::INFINITY;
-    for at in (0..Generator::WIDTH.max(Comb::<TEETH, BLOCKS>::WIDTH)).rev() {
+    for at in (0..Generator::WIDTH.max(Comb::<TEETH, 2>::WIDTH)).rev() {
         sum = sum.double();
-        sum = key.add_column(&sum, of_key, at);
-        sum = generator.add_column(&sum, of_generator, at);
+        if at < Comb::<TEETH, 2>::WIDTH
+            && let (Some(pair), Some(inverse)) = (pairs.get(at), inverses.get(at))
+        {
+            sum = sum.add(&pair.sum(inverse));
+        }
+        let at_generator = Comb::<TEETH, 2>::WIDTH + at;
+        if let (Some(pair), Some(inverse)) = (pairs.get(at_generator), inverses.get(at_generator)) {
+            sum = sum.add(&pair.sum(inverse));
+        }
     }
     sum
+}
+
+/// The same where two entries have the same x: by additions that can do everything. Under the generator or small
+/// multiples of it as key, say; else never.
+#[cold]
+fn sum_one_by_one<const TEETH: usize>(of_generator: &Digits, key: &Comb<TEETH, 2>, of_key: &Digits) -> Jacobian {
+    (0..Generator::WIDTH.max(Comb::<TEETH, 2>::WIDTH)).rev().fold(Jacobian::INFINITY, |sum, at| {
+        GENERATOR.add_column(&key.add_column(&sum.double(), of_key, at), of_generator, at)
+    })
 }
 
 /// Whether the point's x is r modulo n: r itself, or r + n where that is below p. Compared times z^2, which spares the
