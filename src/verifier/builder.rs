@@ -16,9 +16,9 @@ const QUEUE: usize = 256;
 /// A table that is due.
 pub(super) enum Job {
     /// For a client's key.
-    Client(PublicKey),
+    Client(Box<PublicKey>),
     /// For an issuer's.
-    Pinned(Arc<Pinned>, PublicKey),
+    Pinned(Arc<Pinned>, Box<PublicKey>),
 }
 
 /// Where tables are made.

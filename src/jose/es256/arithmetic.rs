@@ -1,6 +1,8 @@
 //! Numbers and points against a plain reference and against `p256`.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::cast_possible_truncation, reason = "a test")]
 
+use std::collections::BTreeSet;
+
 use p256::ProjectivePoint;
 use p256::elliptic_curve::sec1::ToSec1Point as _;
 use p256::elliptic_curve::{Group as _, PrimeField as _};
@@ -185,12 +187,15 @@ fn only_points_of_the_curve_are_taken() {
 }
 
 /// Which multiples of the point the entries are does not depend on the point: where they are right for the generator,
-/// no sum on the way was one of equal or opposite points, nor is it for any other.
+/// no sum on the way was one of equal or opposite points, nor is it for any other. The same goes for two entries with
+/// the same x, which the formula for pairs could not add.
 fn entries_are_right<const TEETH: usize, const BLOCKS: usize>() {
     let comb = Comb::<TEETH, BLOCKS>::new(&Affine::GENERATOR);
     let width = Comb::<TEETH, BLOCKS>::WIDTH;
     let entries = comb.entries();
     assert_eq!(entries.len(), BLOCKS << (TEETH - 1));
+    let different: BTreeSet<Limbs> = entries.iter().map(|entry| entry.x.number()).collect();
+    assert_eq!(different.len(), entries.len());
     for (at, entry) in entries.iter().enumerate() {
         let (block, signs) = (at >> (TEETH - 1), at & ((1 << (TEETH - 1)) - 1));
         let multiple = (0..TEETH).fold(Scalar::reduced(&[0; 32]), |sum, tooth| {

@@ -97,32 +97,37 @@ impl<const TEETH: usize, const BLOCKS: usize> Comb<TEETH, BLOCKS> {
         Digits(columns)
     }
 
-    /// Adds what that column chooses in each block; nothing where there is no such column.
-    #[inline(always)]
-    pub(super) fn add_column(&self, sum: &Jacobian, digits: &Digits, at: usize) -> Jacobian {
-        let mut sum = *sum;
-        if at >= Self::WIDTH {
-            return sum;
-        }
-        for (block, entries) in self.entries.chunks_exact(Self::ENTRIES).enumerate() {
-            let column = digits.0.get(block * Self::WIDTH + at).copied().unwrap_or_default();
-            if let Some(entry) = entries.get(usize::from(column & !NEGATIVE)) {
-                sum = sum.add(&entry.negate_if(column & NEGATIVE != 0));
-            }
-        }
-        sum
-    }
-
     #[cfg(test)]
     pub(super) fn entries(&self) -> &[Affine] {
         &self.entries
     }
 
-    /// The multiple by one scalar alone.
+    /// Which multiple of the point that column adds, all blocks together.
+    #[cfg(test)]
+    pub(super) fn multiple(digits: &Digits, at: usize) -> Scalar {
+        let blocks = digits.0.chunks_exact(Self::WIDTH).take(BLOCKS).enumerate();
+        blocks.fold(Scalar::reduced(&[0; 32]), |sum, (block, digits)| {
+            let digit = digits.get(at).copied().unwrap_or_default();
+            (0..TEETH).fold(sum, |sum, tooth| {
+                let power = Scalar::power_of_two(tooth * Self::COLUMNS + block * Self::WIDTH + at);
+                let plus = tooth == TEETH - 1 || digit >> tooth & 1 == 1;
+                if plus == (digit & NEGATIVE == 0) { sum.add(&power) } else { sum.sub(&power) }
+            })
+        })
+    }
+
+    /// The multiple by one scalar alone, by additions that can do everything.
     #[cfg(test)]
     pub(super) fn times(&self, scalar: &Scalar) -> Jacobian {
         let digits = Self::digits(scalar);
-        (0..Self::WIDTH).rev().fold(Jacobian::INFINITY, |sum, at| self.add_column(&sum.double(), &digits, at))
+        (0..Self::WIDTH).rev().fold(Jacobian::INFINITY, |sum, at| {
+            let chosen = self.entries.chunks_exact(Self::ENTRIES).zip(digits.0.chunks_exact(Self::WIDTH));
+            chosen.fold(sum.double(), |sum, (entries, digits)| {
+                let digit = digits.get(at).copied().unwrap_or_default();
+                let entry = entries.get(usize::from(digit & !NEGATIVE)).copied().unwrap_or(Affine::GENERATOR);
+                sum.add(&entry.negate_if(digit & NEGATIVE != 0))
+            })
+        })
     }
 
     /// What each column chooses in the first block and in the second, column by column.

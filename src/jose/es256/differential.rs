@@ -1,5 +1,11 @@
 //! The same signatures to the table and to AWS-LC: whatever one says, the other must. `tests/curve` runs ten million.
-#![allow(clippy::unwrap_used, clippy::panic, clippy::print_stdout, reason = "a test that prints")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::print_stdout,
+    reason = "a test that prints"
+)]
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -46,6 +52,10 @@ enum Kind {
     Digest,
     /// u1, u2 and the key are multiples at which sums on the way are at infinity or of equal points.
     Colliding,
+    /// The last addition is one of equal points.
+    DoubledAtLast,
+    /// The sum is at infinity before the last addition.
+    InfinityBefore,
     /// The sum is at infinity: no r may be taken.
     Infinity,
     /// x of the sum is n or above, and r is x - n.
@@ -67,7 +77,7 @@ enum Expected {
 }
 
 impl Kind {
-    const ALL: [(Self, Expected); 15] = [
+    const ALL: [(Self, Expected); 17] = [
         (Self::Signed, Expected::Accepted),
         (Self::Constructed, Expected::Accepted),
         (Self::SignatureBit, Expected::Refused),
@@ -78,6 +88,8 @@ impl Kind {
         (Self::NotReduced, Expected::Refused),
         (Self::Digest, Expected::Accepted),
         (Self::Colliding, Expected::Either),
+        (Self::DoubledAtLast, Expected::Accepted),
+        (Self::InfinityBefore, Expected::Accepted),
         (Self::Infinity, Expected::Refused),
         (Self::HighX, Expected::Accepted),
         (Self::HighXNotReduced, Expected::Refused),
@@ -267,6 +279,9 @@ impl Cases {
             self.colliding(&multiple, &key);
             self.bounds(&key);
         }
+        for kind in [Kind::DoubledAtLast, Kind::InfinityBefore] {
+            self.meeting(kind, size);
+        }
         for kind in [Kind::HighX, Kind::WrappedX, Kind::SmallX] {
             self.recovered(kind, size);
         }
@@ -307,7 +322,7 @@ impl Cases {
         self.judge(Kind::Negated, key, &negated);
         let opposite = Key::new(key.affine.double_of(), TableSize::Small);
         self.judge(Kind::OtherKey, &opposite, &signed);
-        // e = 0, written as 0 and as n; and the digest once more with n added, where that fits.
+        // e = 0, written as 0 and as n.
         let zero = Scalar::reduced(&[0; 32]);
         let Some(r) = x_of(&key.sum(&self.generator, &zero, &u2)) else { return };
         let signed = Signed::with(&zero, &u2, &r);
@@ -316,10 +331,8 @@ impl Cases {
         self.small_digest(key, &u2);
     }
 
-    /// A digest that is below 2^256 - n, and the same with n added.
+    /// The digest once more with n added, where that fits 256 bits.
     fn small_digest(&mut self, key: &Key, u2: &Scalar) {
-        // s = r / u2 and u1 = e / s depend on r, and r on u1; so choose R = kG with a known k instead, which needs the
-        // key's own multiple. With u1 = 0 only e = 0 is possible, so take e from a small s: u1 * s = e.
         let Some(r) = x_of(&key.sum(&self.generator, &Scalar::ONE, u2)) else { return };
         let signed = Signed::with(&Scalar::ONE, u2, &r);
         let (sum, carry) = limbs::add(&limbs::from_bytes(&signed.digest), &N);
@@ -346,12 +359,27 @@ impl Cases {
         }
     }
 
+    /// The last column of the generator's comb adds m times the generator. So under the key (2m - u1) / u2 the sum before
+    /// it is that very point, and under (m - u1) / u2 it is at infinity.
+    fn meeting(&mut self, kind: Kind, size: TableSize) {
+        let (u1, u2) = (self.scalar(), if self.below(2) == 0 { self.scalar() } else { self.special() });
+        let last = Comb::<11, 2>::multiple(&Comb::<11, 2>::digits(&u1), 0);
+        let total = if kind == Kind::DoubledAtLast { last.add(&last) } else { last };
+        let multiple = total.sub(&u1).times(&u2.inverted());
+        let Some(point) = affine(&self.generator.times(&multiple)) else { return };
+        let key = Key::new(point, size);
+        if let Some(r) = x_of(&key.sum(&self.generator, &u1, &u2)) {
+            let signed = Signed::with(&u1, &u2, &r);
+            self.judge(kind, &key, &signed);
+        }
+    }
+
     fn bounds(&mut self, key: &Key) {
         let bound = |cases: &mut Self| {
-            let (near, by) = ([[0; 4], N, P][usize::try_from(cases.below(3)).unwrap_or_default()], cases.below(5));
-            let by = [by.wrapping_sub(2), 0, 0, 0].map(|limb| limb);
-            let sign = if by[0] > 2 { u64::MAX } else { 0 };
-            bytes(&limbs::add(&near, &[by[0], sign, sign, sign]).0)
+            let (near, by): (Limbs, u64) =
+                ([[0; 4], N, P][usize::try_from(cases.below(3)).unwrap_or_default()], cases.below(5));
+            let (by, sign) = (by.wrapping_sub(2), if by < 2 { u64::MAX } else { 0 });
+            bytes(&limbs::add(&near, &[by, sign, sign, sign]).0)
         };
         let (u1, u2) = (self.scalar(), self.scalar());
         let Some(r) = x_of(&key.sum(&self.generator, &u1, &u2)) else { return };
@@ -360,8 +388,6 @@ impl Cases {
             0 => signed.r = bound(self),
             1 => signed.s = bound(self),
             2 => (signed.r, signed.s) = (bound(self), bound(self)),
-            // s = 1, 2, n - 1 ... by choosing u2 = r / s, with u1 = 0 and so R = u2 Q: no r fits but by chance. A key
-            // that fits is one that follows from R, as below.
             _ => return self.bounds_that_fit(),
         }
         self.judge(Kind::Bounds, key, &signed);
@@ -375,7 +401,11 @@ impl Cases {
         let (Some(point), Some(r)) = (affine(&self.generator.times(&k)), x_of(&self.generator.times(&k))) else {
             return;
         };
-        self.recover(Kind::Bounds, &point, &r, &s, TableSize::Small);
+        let Some((key, signed)) = self.recover(Kind::Bounds, &point, &r, &s, TableSize::Small) else { return };
+        let (above, carry) = limbs::add(s.limbs(), &N);
+        if carry == 0 {
+            self.judge(Kind::NotReduced, &key, &Signed { s: bytes(&above), ..signed });
+        }
     }
 
     /// A sum with a chosen x.
@@ -461,7 +491,7 @@ fn with_x(x: &Limbs) -> Option<Affine> {
     Affine::from_coordinates(&bytes(x), &bytes(&y.number()))
 }
 
-/// By addition chains: `Factor` is made by inversion only.
+/// By inversions: nothing else makes a factor.
 fn product(a: &Scalar, b: &Scalar) -> Scalar {
     if b.is_zero() {
         return *b;

@@ -74,11 +74,6 @@ impl Field {
         limbs::reduce_once(0, &self.0, &P)
     }
 
-    /// Its lowest limb, whatever that may mean.
-    pub(super) const fn low(&self) -> u64 {
-        self.0[0]
-    }
-
     #[inline(always)]
     pub(super) const fn add(&self, other: &Self) -> Self {
         let (sum, carry) = limbs::add(&self.0, &other.0);

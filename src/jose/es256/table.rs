@@ -82,43 +82,31 @@ impl KeyTable {
 /// needs inverses: of all columns at once. That reads all entries in a row, too, so that those which are not in the cache
 /// come at the same time.
 fn sum<const TEETH: usize>(of_generator: &Digits, key: &Comb<TEETH, 2>, of_key: &Digits) -> Jacobian {
-    let widths = Generator::WIDTH + Comb::<TEETH, 2>::WIDTH;
-    let (mut inverses, mut space) = ([Field::ONE; MAX_PAIRS], [Field::ONE; MAX_PAIRS]);
+    let (width, widest) = (Comb::<TEETH, 2>::WIDTH, Comb::<TEETH, 2>::WIDTH.max(Generator::WIDTH));
     let mut pairs = Vec::with_capacity(MAX_PAIRS);
     pairs.extend(key.chosen(of_key));
     pairs.extend(GENERATOR.chosen(of_generator));
+    let (mut inverses, mut space) = ([Field::ONE; MAX_PAIRS], [Field::ONE; MAX_PAIRS]);
     for (difference, pair) in inverses.iter_mut().zip(&pairs) {
         *difference = pair.difference();
     }
-    let (Some(inverses), Some(space)) = (inverses.get_mut(..widths), space.get_mut(..widths)) else {
-        return sum_one_by_one(of_generator, key, of_key);
-    };
-    if !field::invert_all(inverses, space) {
-        return sum_one_by_one(of_generator, key, of_key);
+    let (used, _) = inverses.split_at_mut(pairs.len().min(MAX_PAIRS));
+    if !field::invert_all(used, &mut space) {
+        // No two entries of a table have the same x, whatever the key; if they had, nothing would be accepted here.
+        return Jacobian::INFINITY;
     }
+    let (of_key, of_generator) = pairs.split_at(width);
+    let (key_inverses, generator_inverses) = inverses.split_at(width);
     let mut sum = Jacobian::INFINITY;
-    for at in (0..Generator::WIDTH.max(Comb::<TEETH, 2>::WIDTH)).rev() {
+    for at in (0..widest).rev() {
         sum = sum.double();
-        if at < Comb::<TEETH, 2>::WIDTH
-            && let (Some(pair), Some(inverse)) = (pairs.get(at), inverses.get(at))
-        {
-            sum = sum.add(&pair.sum(inverse));
-        }
-        let at_generator = Comb::<TEETH, 2>::WIDTH + at;
-        if let (Some(pair), Some(inverse)) = (pairs.get(at_generator), inverses.get(at_generator)) {
-            sum = sum.add(&pair.sum(inverse));
+        for (pairs, inverses) in [(of_key, key_inverses), (of_generator, generator_inverses)] {
+            if let (Some(pair), Some(inverse)) = (pairs.get(at), inverses.get(at)) {
+                sum = sum.add(&pair.sum(inverse));
+            }
         }
     }
     sum
-}
-
-/// The same where two entries have the same x: by additions that can do everything. Under the generator or small
-/// multiples of it as key, say; else never.
-#[cold]
-fn sum_one_by_one<const TEETH: usize>(of_generator: &Digits, key: &Comb<TEETH, 2>, of_key: &Digits) -> Jacobian {
-    (0..Generator::WIDTH.max(Comb::<TEETH, 2>::WIDTH)).rev().fold(Jacobian::INFINITY, |sum, at| {
-        GENERATOR.add_column(&key.add_column(&sum.double(), of_key, at), of_generator, at)
-    })
 }
 
 /// Whether the point's x is r modulo n: r itself, or r + n where that is below p. Compared times z^2, which spares the
