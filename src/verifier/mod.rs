@@ -3,11 +3,11 @@
 //!
 //! Which keys get one is decided by good signatures only: whoever sends signatures that are wrong, or keys that are not
 //! their own, changes nothing here. What clients can reach is bounded: tables by [`Options::entries`], the memory of
-//! keys that have none yet by a multiple of it, the queue of the builder by a constant. The keys of issuers have a place
-//! of their own ([`Pinned`]), which no client can take from them.
+//! keys that have none yet by a multiple of it, the queue of the builder by a constant. The keys of issuers have a
+//! place of their own ([`Pinned`]), which no client can take from them.
 //!
-//! Other algorithms go to the library at once: RSA is cheap to check; Ed25519 (three quarters of ES256's cost in AWS-LC)
-//! would gain by tables too, and has none yet.
+//! Other algorithms go to the library at once: RSA is cheap to check; Ed25519 (three quarters of ES256's cost in
+//! AWS-LC) would gain by tables too, and has none yet.
 
 mod builder;
 mod sightings;

@@ -27,9 +27,7 @@ impl Sightings {
         if self.places.is_empty() {
             self.places = vec![0; self.sets * WAYS].into();
         }
-        // By other bits than those that chose the shard.
-        let set = usize::try_from(hash >> 16 & 0xffff_ffff).unwrap_or_default() & (self.sets - 1);
-        let Some(places) = self.places.get_mut(set * WAYS..(set + 1) * WAYS) else { return 0 };
+        let Some(places) = self.set(hash) else { return 0 };
         let tag = hash & !COUNT;
         let count = |place: &u64| place & COUNT;
         if let Some(place) = places.iter_mut().find(|place| **place & !COUNT == tag && count(place) > 0) {
@@ -42,6 +40,20 @@ impl Sightings {
             *last = tag | 1;
         }
         1
+    }
+
+    /// Makes the room of a key that needs none any more free.
+    pub(super) fn forget(&mut self, hash: u64) {
+        let tag = hash & !COUNT;
+        if let Some(place) = self.set(hash).and_then(|set| set.iter_mut().find(|place| **place & !COUNT == tag)) {
+            *place = 0;
+        }
+    }
+
+    /// By other bits than those that chose the shard.
+    fn set(&mut self, hash: u64) -> Option<&mut [u64]> {
+        let set = usize::try_from(hash >> 16 & 0xffff_ffff).unwrap_or_default() & (self.sets - 1);
+        self.places.get_mut(set * WAYS..(set + 1) * WAYS)
     }
 
     /// Halves every count.
@@ -82,5 +94,7 @@ mod tests {
         }
         assert_eq!(sightings.count(1 << 8), 6);
         assert_eq!(sightings.places.len(), 4);
+        sightings.forget(1 << 8);
+        assert_eq!(sightings.count(1 << 8), 1);
     }
 }

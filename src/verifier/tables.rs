@@ -3,8 +3,8 @@
 //! As long as there is room, a key gets a table with its `after`th good signature. Then a table is given up for another
 //! key's only if that key has signed more often of late, and only as often as the tables have paid for it: making one
 //! costs [`PRICE`] uses of another, about twice what it costs in time. So keys that come by in a circle too large for
-//! the memory cost next to nothing, and keys that come back often find their way in. What counts is halved now and then,
-//! so that who leaves makes room.
+//! the memory cost next to nothing, and keys that come back often find their way in. What counts is halved now and
+//! then, so that who leaves makes room.
 
 use std::collections::HashMap;
 use std::hash::{BuildHasher as _, RandomState};
@@ -127,7 +127,7 @@ impl<T> Tables<T> {
         let more = |taken: usize| (taken < self.entries).then_some(taken + 1);
         let place = Place { key: *key, table: None, uses: seen.min(MOST) };
         if self.taken.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more).is_ok() {
-            shard.push(place);
+            shard.push(hash, place);
             return Sighting::Due;
         }
         if shard.budget >= PRICE * ALMS
@@ -137,7 +137,7 @@ impl<T> Tables<T> {
             shard.budget -= PRICE * ALMS;
             self.remove(&mut shard, at);
             self.taken.fetch_add(1, Ordering::Relaxed);
-            shard.push(place);
+            shard.push(hash, place);
             return Sighting::Due;
         }
         Sighting::Noted
@@ -156,7 +156,7 @@ impl<T> Tables<T> {
         }
     }
 
-    /// The table that was due does not come.
+    /// The table that was due does not come: the key is a stranger again.
     pub(super) fn give_up(&self, key: &Thumbprint) {
         let mut shard = self.shard(self.hasher.hash_one(key));
         if let Some(at) = shard.at.get(key).copied() {
@@ -192,7 +192,8 @@ impl<T> Drop for Tables<T> {
 }
 
 impl<T> Shard<T> {
-    fn push(&mut self, place: Place<T>) {
+    fn push(&mut self, hash: u64, place: Place<T>) {
+        self.sightings.forget(hash);
         self.at.insert(place.key, self.places.len());
         self.places.push(place);
     }
@@ -327,7 +328,7 @@ mod tests {
         );
         assert!(tables.find(&key(1)).is_none());
         tables.give_up(&key(1));
-        assert_eq!(seen(), Sighting::Due);
+        assert_eq!([seen(), seen()], [Sighting::Noted, Sighting::Due]);
         tables.install(&key(1), ());
         assert!(tables.find(&key(1)).is_some());
         // Too late for what is not due any more.

@@ -333,7 +333,11 @@ fn proofs_nonces_replay_limits() {
             "3:16: dpop.nonce.secret_file: /no/such/file: No such file",
         ),
         ("issuers:", "dpop: {replay: {capacity: 0}}\nissuers:", "3:17: dpop.replay.capacity: out of range"),
-        ("issuers:", "dpop: {key_tables: {entries: 1000001}}\nissuers:", "3:21: dpop.key_tables.entries: out of range"),
+        (
+            "issuers:",
+            "dpop: {key_tables: {entries: 1000001}}\nissuers:",
+            "3:21: dpop.key_tables.entries: out of bounds; expected 0 to 1000000 tables",
+        ),
         ("issuers:", "dpop: {key_tables: {after: 0}}\nissuers:", "3:21: dpop.key_tables.after: out of range"),
         (
             "issuers:",

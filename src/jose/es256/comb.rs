@@ -78,8 +78,8 @@ impl<const TEETH: usize, const BLOCKS: usize> Comb<TEETH, BLOCKS> {
         teeth
     }
 
-    /// The digits of a scalar k: L bits of b = (k + 2^L - 1) / 2 modulo n, where a bit of 1 is a digit of 1 and a bit of
-    /// 0 is a digit of -1. For the sum of (2 b_i - 1) 2^i is 2b - (2^L - 1) = k modulo n.
+    /// The digits of a scalar k: L bits of b = (k + 2^L - 1) / 2 modulo n, where a bit of 1 is a digit of 1 and a bit
+    /// of 0 is a digit of -1. For the sum of (2 b_i - 1) 2^i is 2b - (2^L - 1) = k modulo n.
     pub(super) fn digits(scalar: &Scalar) -> Digits {
         let number = scalar.add(&Self::ONES).half();
         let mut columns = [0; MAX_COLUMNS];
@@ -193,8 +193,8 @@ fn normalise(points: &[Jacobian]) -> Vec<Affine> {
     points.iter().zip(&inverses).map(|(point, inverse)| scaled(point, inverse)).collect()
 }
 
-/// Adds a point of its own to every entry of each chunk. No entry has the same x as that point: which multiples they are
-/// does not depend on the key, and has been tried for every shape.
+/// Adds a point of its own to every entry of each chunk. No entry has the same x as that point: which multiples they
+/// are does not depend on the key, and has been tried for every shape.
 fn add_to_each<'a>(entries: &[Affine], chunk: usize, points: impl Iterator<Item = &'a Affine>) -> Vec<Affine> {
     let chunks = entries.chunks_exact(chunk).zip(points);
     let pairs: Vec<_> = chunks.flat_map(|(entries, point)| entries.iter().map(move |entry| (entry, point))).collect();

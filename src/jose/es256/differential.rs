@@ -359,8 +359,8 @@ impl Cases {
         }
     }
 
-    /// The last column of the generator's comb adds m times the generator. So under the key (2m - u1) / u2 the sum before
-    /// it is that very point, and under (m - u1) / u2 it is at infinity.
+    /// The last column of the generator's comb adds m times the generator. So under the key (2m - u1) / u2 the sum
+    /// before it is that very point, and under (m - u1) / u2 it is at infinity.
     fn meeting(&mut self, kind: Kind, size: TableSize) {
         let (u1, u2) = (self.scalar(), if self.below(2) == 0 { self.scalar() } else { self.special() });
         let last = Comb::<11, 2>::multiple(&Comb::<11, 2>::digits(&u1), 0);

@@ -140,8 +140,8 @@ impl Field {
     }
 }
 
-/// The inverses of all, for one inversion and three multiplications each (Montgomery's trick), with as much space beside
-/// them; false, and nothing said of any, if one of them is zero.
+/// The inverses of all, for one inversion and three multiplications each (Montgomery's trick), with as much space
+/// beside them; false, and nothing said of any, if one of them is zero.
 pub(super) fn invert_all(numbers: &mut [Field], space: &mut [Field]) -> bool {
     let mut product = Field::ONE;
     for (number, before) in numbers.iter().zip(space.iter_mut()) {

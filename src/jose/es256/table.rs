@@ -79,8 +79,8 @@ impl KeyTable {
 /// The generator times one scalar and the key times another, which share the doublings.
 ///
 /// What a column chooses in the two blocks of a comb is added first, by the cheaper formula for affine points, which
-/// needs inverses: of all columns at once. That reads all entries in a row, too, so that those which are not in the cache
-/// come at the same time.
+/// needs inverses: of all columns at once. That reads all entries in a row, too, so that those which are not in the
+/// cache come at the same time.
 fn sum<const TEETH: usize>(of_generator: &Digits, key: &Comb<TEETH, 2>, of_key: &Digits) -> Jacobian {
     let (width, widest) = (Comb::<TEETH, 2>::WIDTH, Comb::<TEETH, 2>::WIDTH.max(Generator::WIDTH));
     let mut pairs = Vec::with_capacity(MAX_PAIRS);
