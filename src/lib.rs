@@ -9,7 +9,7 @@
 //! | --- | --- | --- |
 //! | 0 vocabulary | [`jose`], [`target`], [`secret`], [`clock`], [`metrics`] | types and plain functions that know no policy |
 //! | 1 rules | [`dpop`], [`token`], [`nonce`], [`policy`] | what the RFCs and the operator say, as functions of their arguments |
-//! | 2 capabilities | [`replay`], [`issuer`] | the memory and the network that the rules need |
+//! | 2 capabilities | [`replay`], [`issuer`], [`verifier`] | the memory, the network and the threads that the rules need |
 //! | 3 decision | [`gate`], [`journal`] | request in, [`gate::Admission`] or [`gate::Refusal`] out; what is counted, logged and traced of it |
 //! | 4 doors | [`proxy`], [`forward_auth`], [`admin`] | HTTP (and Envoy's gRPC) in front of the decision |
 //! | 5 assembly | [`config`], [`watch`], [`tls`], [`telemetry`], [`server`], [`app`], [`cli`], [`demo`], [`client`], [`explain`] | a file becomes a running process |
@@ -42,6 +42,7 @@ pub mod token;
 
 pub mod issuer;
 pub mod replay;
+pub mod verifier;
 
 pub mod gate;
 pub mod journal;

@@ -154,6 +154,8 @@ pub struct Metrics {
     jwks_refresh: IntCounterVec,
     jwks_refreshed: IntGaugeVec,
     traces: IntCounterVec,
+    /// Of the tables for keys that come back.
+    pub key_tables: KeyTableMetrics,
     /// Time that the gate took to decide, without the upstream.
     pub decision_seconds: Histogram,
     /// Proofs held in the memory store.
@@ -206,6 +208,13 @@ impl Metrics {
         registry.register(Box::new(jwks_refreshed.clone()))?;
         let traces =
             counters("dpop_gate_traces_total", "Traced requests, by what became of their spans.", &["result"])?;
+        let signatures = counters(
+            "dpop_gate_signatures_checked_total",
+            "Signatures checked, by a table for the key or by the library alone.",
+            &["by"],
+        )?;
+        let built = IntCounter::new("dpop_gate_key_tables_built_total", "Tables made for keys that came back.")?;
+        registry.register(Box::new(built.clone()))?;
         let build =
             IntCounterVec::new(Opts::new("dpop_gate_build_info", "The version that runs; always 1."), &["version"])?;
         registry.register(Box::new(build.clone()))?;
@@ -228,6 +237,12 @@ impl Metrics {
                 cache.with_label_values(&[CacheResult::Miss.as_str()]),
             ],
             replay_entries: gauge("dpop_gate_replay_entries", "Proofs held in this process' memory.")?,
+            key_tables: KeyTableMetrics {
+                held: gauge("dpop_gate_key_tables", "Tables held for clients' keys.")?,
+                built,
+                by_table: signatures.with_label_values(&["table"]),
+                by_library: signatures.with_label_values(&["library"]),
+            },
             connections: gauge("dpop_gate_connections", "Open client connections.")?,
             registry,
             requests,
@@ -398,6 +413,19 @@ fn less<K: Ord + Copy>(counts: &BTreeMap<K, u64>, earlier: &BTreeMap<K, u64>) ->
     rest
 }
 
+/// The handles of the tables for keys that come back.
+#[derive(Debug, Clone)]
+pub struct KeyTableMetrics {
+    /// Tables held for clients' keys.
+    pub held: IntGauge,
+    /// Tables made, issuers' too.
+    pub built: IntCounter,
+    /// Signatures checked with a table.
+    pub by_table: IntCounter,
+    /// Signatures checked without.
+    pub by_library: IntCounter,
+}
+
 /// One route's handles.
 #[derive(Debug)]
 pub struct RouteMetrics {
@@ -493,6 +521,10 @@ mod tests {
             "dpop_gate_jwks_refresh_total{issuer=\"https://id.example.com\",result=\"ok\"} 1",
             "dpop_gate_jwks_refreshed_timestamp_seconds{issuer=\"https://id.example.com\"} 1800000000",
             "dpop_gate_traces_total{result=\"dropped\"} 1",
+            "dpop_gate_key_tables 0",
+            "dpop_gate_key_tables_built_total 0",
+            "dpop_gate_signatures_checked_total{by=\"library\"} 0",
+            "dpop_gate_signatures_checked_total{by=\"table\"} 0",
             "dpop_gate_connections 0",
             "dpop_gate_decision_seconds_count 0",
             "dpop_gate_request_seconds_count{route=\"orders\"} 5",

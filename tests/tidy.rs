@@ -7,7 +7,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Neighbours on one layer that may be used, and by whom.
-const NEIGHBOURS: &[(&str, &str)] = &[("policy", "token"), ("nonce", "dpop"), ("journal", "gate")];
+const NEIGHBOURS: &[(&str, &str)] =
+    &[("policy", "token"), ("nonce", "dpop"), ("journal", "gate"), ("issuer", "verifier")];
 /// On the topmost layer, where things are put together, everything may use everything.
 const ASSEMBLY: usize = 5;
 /// What may stand at the top of the repository, beside dot-files and `target`.

@@ -17,6 +17,7 @@ use crate::policy::{Route, Routes};
 use crate::proxy::upstream::Upstream;
 use crate::replay::{MemoryOptions, MemoryStore, RedisMetrics, RedisOptions, RedisStore, ReplayStore};
 use crate::secret::Secret;
+use crate::verifier::{self, Verifier};
 use crate::{forward_auth, proxy};
 
 /// How often the memory lets go of what has expired.
@@ -37,8 +38,8 @@ pub(super) struct Context<'a> {
     pub(super) tracer: Option<Arc<Tracer>>,
     /// What issuers are reached with.
     pub(super) issuer_tls: &'a Arc<rustls::ClientConfig>,
-    /// Of the configuration before: issuers that did not change keep their keys.
-    pub(super) old: Option<&'a Issuers>,
+    /// The gate of the configuration before: issuers that did not change keep their keys, and so do tables.
+    pub(super) old: Option<&'a Gate>,
 }
 
 /// What it becomes; nothing runs yet.
@@ -60,13 +61,15 @@ pub(super) struct Tasks {
 pub(super) fn build(config: Config, context: &Context<'_>) -> Parts {
     let metrics = context.metrics;
     let unrouted = metrics.route(UNROUTED);
+    let verifier = verifier(config.key_tables, context);
     let issuers = Arc::new(Issuers::new(
         config.issuers,
         Bounds::default(),
         context.clock.clone(),
         Arc::clone(metrics),
         Arc::clone(context.issuer_tls),
-        context.old,
+        Arc::clone(&verifier),
+        context.old.map(|old| &*old.issuers),
     ));
     let upstreams: HashMap<Arc<str>, Arc<Upstream>> = config
         .upstreams
@@ -88,6 +91,7 @@ pub(super) fn build(config: Config, context: &Context<'_>) -> Parts {
         nonces: config.nonce.map(|options| nonces(options, config.proof.clock_skew, context)),
         proof: config.proof,
         replay: Arc::clone(context.replay),
+        verifier,
         issuers,
         identity: identity(config.identity),
         metrics: Arc::clone(metrics),
@@ -164,6 +168,14 @@ pub(super) fn replay_store(
     // A counter that is absent until it counts cannot be alerted on.
     let _ = metrics.replay_store_errors(store.name());
     Arc::new(store)
+}
+
+/// The one that is there, with its tables, if it will do.
+fn verifier(options: verifier::Options, context: &Context<'_>) -> Arc<Verifier> {
+    match context.old {
+        Some(old) if old.verifier.options() == options => Arc::clone(&old.verifier),
+        Some(_) | None => Arc::new(Verifier::new(options, context.metrics.key_tables.clone())),
+    }
 }
 
 fn nonces(options: NonceConfig, clock_skew: Duration, context: &Context<'_>) -> Nonces {

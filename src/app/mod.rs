@@ -220,7 +220,7 @@ impl Running {
             replay: &replay,
             tracer,
             issuer_tls: &issuer_tls,
-            old: Some(&old.gate.issuers),
+            old: Some(&*old.gate),
         };
         let Parts { proxy, forward_auth, tasks } = live::build(config, &context);
 

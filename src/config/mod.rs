@@ -30,6 +30,7 @@ use crate::secret::Secret;
 use crate::server::{Limits, ListenerOptions};
 use crate::target::Trust;
 use crate::telemetry::otlp::OtlpOptions;
+use crate::verifier;
 
 use report::Report;
 
@@ -58,6 +59,8 @@ pub struct Config {
     pub nonce: Option<NonceConfig>,
     /// Proofs held at once in memory.
     pub replay_capacity: usize,
+    /// Which keys get tables.
+    pub key_tables: verifier::Options,
     /// The store that replicas share, if any.
     pub redis: Option<RedisOptions>,
     /// Upstreams.

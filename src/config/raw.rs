@@ -216,6 +216,20 @@ pub(super) struct Dpop {
     pub(super) nonce: Nonce,
     /// How a proof is refused the second time.
     pub(super) replay: Replay,
+    /// Tables that make checks of ES256 signatures cheaper, for keys that come back.
+    pub(super) key_tables: KeyTables,
+}
+
+/// Tables for keys that come back.
+#[derive(Deserialize, Serialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct KeyTables {
+    /// Clients' keys that may have one, 4 KiB each; 0 turns tables off, those of issuers' keys too.
+    #[schemars(range(max = 1_000_000))]
+    pub(super) entries: u64,
+    /// Good signatures after which a key gets one.
+    #[schemars(range(min = 1, max = 60))]
+    pub(super) after: u64,
 }
 
 /// Nonces of the gate's own.

@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::clock::Timestamp;
-use crate::jose::{Algorithm, PrivateKey, Thumbprint};
+use crate::jose::{Algorithm, PrivateKey, PublicKey, Thumbprint};
 use crate::secret::{AccessToken, TokenDigest};
 use crate::target::{Scheme, Target, Trust};
 
@@ -25,6 +25,15 @@ const HTU: &str = "https://api.example.com/orders";
 
 static KEY: LazyLock<PrivateKey> = LazyLock::new(|| PrivateKey::generate(Algorithm::Es256).unwrap());
 static RSA: LazyLock<PrivateKey> = LazyLock::new(|| PrivateKey::generate(Algorithm::Rs256).unwrap());
+
+/// AWS-LC, and nothing beside it.
+struct Library;
+
+impl SignatureCheck for Library {
+    fn check(&self, key: &PublicKey, algorithm: Algorithm, message: &[u8], signature: &[u8]) -> bool {
+        key.verify(algorithm, message, signature)
+    }
+}
 
 /// Takes the nonce "fresh".
 struct Fresh;
@@ -124,6 +133,7 @@ fn outcome(case: Case, headers: &HeaderMap) -> (Result<VerifiedProof, Refused>, 
         target: &target,
         token: digest.as_ref(),
         nonces: &Fresh,
+        signatures: &Library,
         policy: &policy,
         now: case.now,
     };
@@ -504,6 +514,7 @@ fn the_proofs_of_the_rfc_pass() {
             target: &target,
             token,
             nonces: &NoNonces,
+            signatures: &Library,
             policy: &policy(),
             now: Timestamp::from_secs(iat),
         };

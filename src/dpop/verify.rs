@@ -33,8 +33,14 @@ pub trait NonceCheck {
     fn check(&self, nonce: Option<&str>, now: Timestamp) -> Result<(), ProofError>;
 }
 
+/// Who checks signatures.
+pub trait SignatureCheck {
+    /// Whether `signature` is one of the key's over `message`; false too where the key is not for that algorithm.
+    fn check(&self, key: &PublicKey, algorithm: Algorithm, message: &[u8], signature: &[u8]) -> bool;
+}
+
 /// What the request is, and what its proof must therefore say.
-pub struct Expected<'a, N> {
+pub struct Expected<'a, N, S> {
     /// The request's method, compared to the letter.
     pub methods: &'a [&'a str],
     /// The URI that the client addressed.
@@ -43,6 +49,8 @@ pub struct Expected<'a, N> {
     pub token: Option<&'a TokenDigest>,
     /// How nonces are judged.
     pub nonces: &'a N,
+    /// How the signature is checked.
+    pub signatures: &'a S,
     /// The operator's rules.
     pub policy: &'a ProofPolicy,
     /// The time.
@@ -98,9 +106,9 @@ impl fmt::Debug for VerifiedProof {
 /// `reached` is told of each check before it is made: on an error the last one failed, and all before it have passed.
 ///
 /// This does not say that the proof is new (section 11.1): the caller still owes the claim of its `jti`.
-pub async fn verify<T, E, N>(
+pub async fn verify<T, E, N, S>(
     headers: &HeaderMap,
-    expected: &Expected<'_, N>,
+    expected: &Expected<'_, N, S>,
     token: impl Future<Output = Result<T, E>>,
     reached: impl Fn(Check),
 ) -> Result<(VerifiedProof, T), E>
@@ -108,6 +116,7 @@ where
     T: BoundKey<E>,
     E: From<ProofError>,
     N: NonceCheck,
+    S: SignatureCheck,
 {
     reached(Check::OneProof);
     let text = the_only_proof(headers)?;
@@ -129,7 +138,7 @@ where
     }
     token.permits()?;
     reached(Check::Signature);
-    check_signature(&proof)?;
+    check_signature(&proof, expected.signatures)?;
     Ok((VerifiedProof { key: proof.key, jti: proof.jti, iat: proof.iat }, token))
 }
 
@@ -199,7 +208,7 @@ fn check_binding(proof: &Proof<'_>, bound: &Thumbprint) -> Result<(), ProofError
 }
 
 /// Check 6: "The JWT signature verifies with the public key contained in the jwk JOSE Header Parameter."
-fn check_signature(proof: &Proof<'_>) -> Result<(), ProofError> {
-    let verified = proof.key.verify(proof.algorithm, proof.signing_input, &proof.signature);
+fn check_signature(proof: &Proof<'_>, signatures: &impl SignatureCheck) -> Result<(), ProofError> {
+    let verified = signatures.check(&proof.key, proof.algorithm, proof.signing_input, &proof.signature);
     if verified { Ok(()) } else { Err(ProofError::BadSignature) }
 }

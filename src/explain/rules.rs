@@ -20,6 +20,7 @@ use crate::secret::Secret;
 use crate::server::Door;
 use crate::target::{Scheme, Trust};
 use crate::tls::{self, TlsError};
+use crate::verifier::{self, Verifier};
 
 /// Bytes of a secret that stands in for the one that nobody knows.
 const SECRET_BYTES: usize = 32;
@@ -163,13 +164,25 @@ fn gate(
     let memory = MemoryOptions { capacity: 1, proof_lifetime: proof.lifetime, floor: None };
     let memory = MemoryStore::new(memory, metrics.replay_entries.clone());
     let replay = Arc::new(ReplayStore::Memory(Arc::new(memory)));
-    let issuers = Issuers::new(issuers, Bounds::default(), clock, Arc::clone(&metrics), tls::issuer_config()?, None);
+    // One request is judged: nothing comes back.
+    let tables = verifier::Options { entries: 0, after: 1 };
+    let verifier = Arc::new(Verifier::new(tables, metrics.key_tables.clone()));
+    let issuers = Issuers::new(
+        issuers,
+        Bounds::default(),
+        clock,
+        Arc::clone(&metrics),
+        tls::issuer_config()?,
+        Arc::clone(&verifier),
+        None,
+    );
     Ok(Gate {
         trust,
         routes: Routes::new(routes.into_iter().map(|options| app::route(options, &metrics)).collect()),
         proof,
         nonces,
         replay,
+        verifier,
         issuers: Arc::new(issuers),
         identity: IdentityOptions { headers: Vec::new(), forward_token: ForwardToken::No, assertion: None },
         metrics,

@@ -238,8 +238,15 @@ impl Gate {
         witness: &impl Witness,
     ) -> Result<(VerifiedProof, T, Option<Accepted>), Refusal> {
         let nonces = NonceJudge { nonces: self.nonces.as_ref(), accepted: OnceLock::new() };
-        let expected =
-            Expected { methods: facts.methods, target: facts.target, token, nonces: &nonces, policy: &self.proof, now };
+        let expected = Expected {
+            methods: facts.methods,
+            target: facts.target,
+            token,
+            nonces: &nonces,
+            signatures: &*self.verifier,
+            policy: &self.proof,
+            now,
+        };
         let reached = |check| witness.reached(Step::Proof(check));
         let (proof, bound) = dpop::verify(facts.headers, &expected, verified, reached).await?;
         Ok((proof, bound, nonces.accepted.into_inner()))

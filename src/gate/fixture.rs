@@ -16,6 +16,7 @@ use crate::policy::{Auth, Mode, PathMatch, Requirement, Route, RouteMatch, Route
 use crate::replay::{MemoryOptions, MemoryStore, ReplayStore};
 use crate::secret::Secret;
 use crate::target::Trust;
+use crate::verifier::{self, Verifier};
 
 use super::{ForwardToken, Gate, IdentityOptions};
 
@@ -39,6 +40,8 @@ pub(crate) fn gate_with_paths(auth: Auth, paths: &[PathMatch]) -> Gate {
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let tls = rustls::ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
     let tls = Arc::new(tls.with_root_certificates(rustls::RootCertStore::empty()).with_no_client_auth());
+    let tables = verifier::Options { entries: 10, after: 2 };
+    let verifier = Arc::new(Verifier::new(tables, metrics.key_tables.clone()));
     Gate {
         trust: Trust::default(),
         routes: Routes::new(paths.iter().map(route).collect()),
@@ -55,7 +58,16 @@ pub(crate) fn gate_with_paths(auth: Auth, paths: &[PathMatch]) -> Gate {
             others_not_before: None,
         })),
         replay: Arc::new(ReplayStore::Memory(Arc::new(MemoryStore::new(memory, metrics.replay_entries.clone())))),
-        issuers: Arc::new(Issuers::new(Vec::new(), Bounds::default(), Clock::System, Arc::clone(&metrics), tls, None)),
+        verifier: Arc::clone(&verifier),
+        issuers: Arc::new(Issuers::new(
+            Vec::new(),
+            Bounds::default(),
+            Clock::System,
+            Arc::clone(&metrics),
+            tls,
+            verifier,
+            None,
+        )),
         identity: IdentityOptions {
             headers: vec![(HeaderName::from_static("x-auth-subject"), "sub".to_owned())],
             forward_token: ForwardToken::No,

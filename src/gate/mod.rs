@@ -23,6 +23,7 @@ use crate::nonce::Nonces;
 use crate::policy::Routes;
 use crate::replay::ReplayStore;
 use crate::target::Trust;
+use crate::verifier::Verifier;
 
 pub use admit::{Admission, Facts, Spend};
 pub use assertion::AssertionOptions;
@@ -47,6 +48,8 @@ pub struct Gate {
     pub nonces: Option<Nonces>,
     /// Claimed proofs.
     pub replay: Arc<ReplayStore>,
+    /// Who checks the signatures of proofs.
+    pub verifier: Arc<Verifier>,
     /// Who vouches for tokens.
     pub issuers: Arc<Issuers>,
     /// The headers that tell the upstream who calls.

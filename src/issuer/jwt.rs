@@ -59,16 +59,23 @@ impl<'a> Jwt<'a> {
         skew: Duration,
     ) -> Result<(VerifiedToken, u64), TokenError> {
         let (algorithm, kid) = self.judge_header(rules)?;
-        let signed = Signed { kid, algorithm, input: self.parts.signing_input, signature: self.signature };
+        let signed = Signed {
+            kid,
+            algorithm,
+            input: self.parts.signing_input,
+            signature: self.signature,
+            signature_bytes: &self.parts.signature,
+        };
+        let verifier = source.verifier();
         let mut set = source.current();
-        let mut verdict = set.as_ref().map_or(Verdict::UnknownKey, |set| set.verify(signed));
+        let mut verdict = set.as_ref().map_or(Verdict::UnknownKey, |set| set.verify(signed, verifier));
         if verdict == Verdict::UnknownKey {
             source.refetch(now).await;
             let tried = set.map(|set| set.generation);
             set = source.current();
             let set = set.as_ref().ok_or(TokenError::IssuerUnavailable)?;
             if tried != Some(set.generation) {
-                verdict = set.verify(signed);
+                verdict = set.verify(signed, verifier);
             }
         }
         match (verdict, set) {

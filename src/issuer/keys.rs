@@ -1,9 +1,12 @@
 //! An issuer's key set (RFC 7517 section 5), and which of its keys a token may be verified with.
 
+use std::sync::Arc;
+
 use jsonwebtoken::DecodingKey;
 use serde_json::{Map, Value};
 
 use crate::jose::{Algorithm, JwkError, PublicKey, StrictValue, Thumbprint};
+use crate::verifier::{Pinned, Verifier};
 
 /// Keys tried for a token that names none.
 const KEYS_TRIED: usize = 4;
@@ -44,6 +47,8 @@ struct Key {
     algorithm: Option<Algorithm>,
     public: PublicKey,
     decoding: DecodingKey,
+    /// An issuer's key comes back with every token.
+    table: Arc<Pinned>,
 }
 
 /// What a key set says of a signature.
@@ -65,6 +70,8 @@ pub(super) struct Signed<'a> {
     pub(super) input: &'a [u8],
     /// base64url, as it stands in the token.
     pub(super) signature: &'a str,
+    /// The same, decoded.
+    pub(super) signature_bytes: &'a [u8],
 }
 
 impl KeySet {
@@ -98,7 +105,7 @@ impl KeySet {
     }
 
     /// Checks a signature with the keys that its token may name, and no others.
-    pub(super) fn verify(&self, signed: Signed<'_>) -> Verdict {
+    pub(super) fn verify(&self, signed: Signed<'_>, verifier: &Verifier) -> Verdict {
         match signed.kid {
             Some(kid) => {
                 let named: Vec<&Key> = self.keys.iter().filter(|key| key.kid.as_deref() == Some(kid)).collect();
@@ -106,12 +113,12 @@ impl KeySet {
                     return Verdict::UnknownKey;
                 }
                 let mut candidates = named.into_iter().filter(|key| key.fits(signed.algorithm)).take(KEYS_TRIED);
-                if candidates.any(|key| key.verify(signed)) { Verdict::Verified } else { Verdict::Wrong }
+                if candidates.any(|key| key.verify(signed, verifier)) { Verdict::Verified } else { Verdict::Wrong }
             }
             None => {
                 let mut candidates = self.keys.iter().filter(|key| key.fits(signed.algorithm)).take(KEYS_TRIED);
                 // Without a name a new key looks like a wrong signature, so a newer set is worth a look.
-                if candidates.any(|key| key.verify(signed)) { Verdict::Verified } else { Verdict::UnknownKey }
+                if candidates.any(|key| key.verify(signed, verifier)) { Verdict::Verified } else { Verdict::UnknownKey }
             }
         }
     }
@@ -147,7 +154,7 @@ impl Key {
             JwkError::Unsupported | JwkError::Malformed => Unusable::Skipped,
         })?;
         let decoding = decoding_key(&public).ok_or(Unusable::Skipped)?;
-        Ok(Self { kid, algorithm, public, decoding })
+        Ok(Self { kid, algorithm, public, decoding, table: Arc::default() })
     }
 
     /// The key's type decides which algorithms it may be used with, and its own `alg` narrows that.
@@ -155,7 +162,13 @@ impl Key {
         self.public.allows(algorithm) && self.algorithm.is_none_or(|own| own == algorithm)
     }
 
-    fn verify(&self, signed: Signed<'_>) -> bool {
+    fn verify(&self, signed: Signed<'_>, verifier: &Verifier) -> bool {
+        let Signed { algorithm, input, signature_bytes, .. } = signed;
+        let library = || self.verify_by_library(signed);
+        verifier.verify_pinned(&self.table, &self.public, algorithm, (input, signature_bytes), library)
+    }
+
+    fn verify_by_library(&self, signed: Signed<'_>) -> bool {
         let algorithm = match signed.algorithm {
             Algorithm::Es256 => jsonwebtoken::Algorithm::ES256,
             Algorithm::Es384 => jsonwebtoken::Algorithm::ES384,

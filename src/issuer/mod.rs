@@ -24,6 +24,7 @@ use crate::jose::Algorithm;
 use crate::metrics::{CacheResult, Metrics};
 use crate::secret::{AccessToken, Secret, TokenDigest};
 use crate::token::{ClaimRules, TokenError, TokenTypes, VerifiedToken};
+use crate::verifier::Verifier;
 
 use cache::{Entry, TokenCache, Vouched};
 use fetch::Client;
@@ -143,6 +144,7 @@ impl Issuers {
         clock: Clock,
         metrics: Arc<Metrics>,
         tls: Arc<rustls::ClientConfig>,
+        verifier: Arc<Verifier>,
         old: Option<&Issuers>,
     ) -> Self {
         let tokens = old
@@ -175,6 +177,7 @@ impl Issuers {
                                 .and_then(|old| old.ring(&options))
                                 .inspect(|ring| ring.expire())
                                 .unwrap_or_default(),
+                            verifier: Arc::clone(&verifier),
                         }),
                     },
                 };

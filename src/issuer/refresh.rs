@@ -10,6 +10,7 @@ use tokio::sync::watch;
 
 use crate::clock::{Clock, Timestamp};
 use crate::metrics::{Metrics, RefreshResult};
+use crate::verifier::Verifier;
 
 use super::discovery;
 use super::fetch::{Client, Document, FetchError};
@@ -31,6 +32,7 @@ pub(super) struct KeySource {
     pub(super) clock: Clock,
     pub(super) metrics: Arc<Metrics>,
     pub(super) ring: Arc<KeyRing>,
+    pub(super) verifier: Arc<Verifier>,
 }
 
 /// The running state: what survives a reload of the configuration.
@@ -62,6 +64,11 @@ impl KeySource {
     /// the issuer publishes a set without it.
     pub(super) fn current(&self) -> Option<Arc<KeySet>> {
         self.ring.current.load_full()
+    }
+
+    /// Who checks signatures by them.
+    pub(super) fn verifier(&self) -> &Verifier {
+        &self.verifier
     }
 
     /// When keys were last fetched with success.

@@ -1,6 +1,7 @@
 //! The part of JOSE that DPoP needs: compact JWS (RFC 7515), JWK (RFC 7517, 7518, 8037), thumbprints (RFC 7638).
 
 mod algorithm;
+mod es256;
 mod jwk;
 mod jws;
 mod private;
@@ -9,6 +10,7 @@ mod strict;
 mod thumbprint;
 
 pub use algorithm::Algorithm;
+pub use es256::{KeyTable, TableSize};
 pub(crate) use jwk::{JwkMembers, JwkSeed};
 pub use jws::{Compact, CompactError};
 pub use private::{PrivateKey, PrivateKeyError};

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use thiserror::Error;
 
 use super::jwk::{JwkMembers, Member, Operations};
-use super::{Algorithm, StrictValue, Thumbprint};
+use super::{Algorithm, KeyTable, StrictValue, TableSize, Thumbprint};
 
 /// RSA moduli have at least this many bits (RFC 7518 section 3.3) ...
 const MIN_RSA_BITS: usize = 2048;
@@ -143,6 +143,14 @@ impl PublicKey {
             Material::P384(point, _) => Some(point),
             Material::Ed25519(x) => Some(x),
             Material::Rsa { .. } => None,
+        }
+    }
+
+    /// The key's table, if it is a P-256 key: costs more than a verification, and is worth it for a key that returns.
+    pub fn table(&self, size: TableSize) -> Option<KeyTable> {
+        match &self.material {
+            Material::P256(point) => KeyTable::new(point, size),
+            Material::P384(..) | Material::Ed25519(_) | Material::Rsa { .. } => None,
         }
     }
 

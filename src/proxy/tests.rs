@@ -28,6 +28,7 @@ use crate::policy::{Auth, Cors, Mode, PathMatch, Requirement, Route, RouteMatch,
 use crate::replay::{MemoryOptions, MemoryStore, ReplayStore};
 use crate::secret::Secret;
 use crate::target::{Peer, Scheme, Trust};
+use crate::verifier::{self, Verifier};
 
 const APP: &str = "https://app.example.com";
 const SECONDS: Duration = Duration::from_secs(20);
@@ -128,6 +129,8 @@ fn gate(metrics: &Arc<Metrics>) -> Gate {
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let tls = rustls::ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
     let tls = Arc::new(tls.with_root_certificates(rustls::RootCertStore::empty()).with_no_client_auth());
+    let tables = verifier::Options { entries: 10, after: 2 };
+    let verifier = Arc::new(Verifier::new(tables, metrics.key_tables.clone()));
     Gate {
         trust: Trust::default(),
         routes: Routes::new(vec![
@@ -149,7 +152,16 @@ fn gate(metrics: &Arc<Metrics>) -> Gate {
             others_not_before: None,
         })),
         replay: Arc::new(ReplayStore::Memory(Arc::new(MemoryStore::new(memory, metrics.replay_entries.clone())))),
-        issuers: Arc::new(Issuers::new(Vec::new(), Bounds::default(), Clock::System, Arc::clone(metrics), tls, None)),
+        verifier: Arc::clone(&verifier),
+        issuers: Arc::new(Issuers::new(
+            Vec::new(),
+            Bounds::default(),
+            Clock::System,
+            Arc::clone(metrics),
+            tls,
+            verifier,
+            None,
+        )),
         identity: IdentityOptions {
             headers: vec![(http::HeaderName::from_static("x-auth-subject"), "sub".to_owned())],
             forward_token: ForwardToken::No,

@@ -22,6 +22,7 @@ mod operations;
 mod proxies;
 mod refusals;
 mod replay;
+mod returning_keys;
 mod shared_store;
 mod smuggling;
 mod streaming;

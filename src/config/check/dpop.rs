@@ -3,11 +3,16 @@
 use crate::config::{NonceConfig, raw};
 use crate::dpop::ProofPolicy;
 use crate::secret::Secret;
+use crate::verifier;
 
 use super::Checker;
 
 /// HMAC-SHA-256 is as strong as its key, up to its own width (RFC 2104 section 3).
 const NONCE_SECRET_BYTES: usize = 32;
+/// 4 KiB each: beyond this other processes are meant to help.
+const MAX_KEY_TABLES: u64 = 1_000_000;
+/// Signatures by one key are not counted further.
+const MAX_SIGNATURES: u32 = 60;
 
 impl Checker<'_> {
     /// What proofs must be.
@@ -17,6 +22,20 @@ impl Checker<'_> {
             lifetime: self.span("dpop.proof_lifetime", &dpop.proof_lifetime, "1s", "10m"),
             clock_skew: self.span("dpop.clock_skew", &dpop.clock_skew, "0s", "5m"),
         }
+    }
+
+    /// Which keys get tables.
+    pub(super) fn key_tables(&mut self, tables: &raw::KeyTables) -> verifier::Options {
+        let entries = usize::try_from(tables.entries).ok().filter(|_| tables.entries <= MAX_KEY_TABLES);
+        if entries.is_none() {
+            self.error("dpop.key_tables.entries", format!("out of bounds; expected 0 to {MAX_KEY_TABLES} tables"));
+        }
+        let after = u32::try_from(tables.after).ok().filter(|after| (1..=MAX_SIGNATURES).contains(after));
+        if after.is_none() {
+            let message = format!("out of bounds; expected 1 to {MAX_SIGNATURES} signatures");
+            self.error("dpop.key_tables.after", message);
+        }
+        verifier::Options { entries: entries.unwrap_or_default(), after: after.unwrap_or(1) }
     }
 
     /// `None` where nonces are off.

@@ -32,6 +32,7 @@ pub(super) fn check(file: &raw::File, folder: &Path, report: &mut Report) -> Opt
     let proof = checker.proof(&file.dpop);
     let nonce = checker.nonce(&file.dpop);
     let replay_capacity = checker.replay_capacity(&file.dpop.replay);
+    let key_tables = checker.key_tables(&file.dpop.key_tables);
     let redis = checker.redis(&file.dpop.replay, &proof);
     let upstreams = checker.upstreams(file);
     let routes = checker.routes(file);
@@ -47,6 +48,7 @@ pub(super) fn check(file: &raw::File, folder: &Path, report: &mut Report) -> Opt
         proof,
         nonce,
         replay_capacity,
+        key_tables,
         redis,
         upstreams,
         routes,

@@ -16,6 +16,7 @@ impl Default for Dpop {
             clock_skew: Span::of("15s"),
             nonce: Nonce::default(),
             replay: Replay::default(),
+            key_tables: KeyTables::default(),
         }
     }
 }
@@ -34,6 +35,12 @@ impl Default for Replay {
             redis: Redis::default(),
             on_unavailable: OnUnavailable::Reject,
         }
+    }
+}
+
+impl Default for KeyTables {
+    fn default() -> Self {
+        Self { entries: 10_000, after: 2 }
     }
 }
 

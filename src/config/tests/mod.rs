@@ -73,6 +73,7 @@ fn the_good_file_is_good_and_has_the_defaults() {
     assert_eq!(config.proof.algorithms, crate::jose::Algorithm::ALL);
     assert_eq!(config.nonce.unwrap().lifetime, Duration::from_secs(300));
     assert_eq!(config.replay_capacity, 1_000_000);
+    assert_eq!((config.key_tables.entries, config.key_tables.after), (10_000, 2));
     assert_eq!(config.identity.headers.len(), 5);
     assert_eq!(config.limits.header_bytes, 32 * 1024);
     assert_eq!((config.body_bytes, config.limits.connections), (0, 10_000));
@@ -334,6 +335,12 @@ fn proofs_nonces_replay_limits() {
             "3:16: dpop.nonce.secret_file: /no/such/file: No such file",
         ),
         ("issuers:", "dpop: {replay: {capacity: 0}}\nissuers:", "3:17: dpop.replay.capacity: out of range"),
+        (
+            "issuers:",
+            "dpop: {key_tables: {entries: 1000001}}\nissuers:",
+            "3:21: dpop.key_tables.entries: out of bounds; expected 0 to 1000000 tables",
+        ),
+        ("issuers:", "dpop: {key_tables: {after: 0}}\nissuers:", "3:21: dpop.key_tables.after: out of range"),
         (
             "issuers:",
             "limits: {header_bytes: 1KiB}\nissuers:",

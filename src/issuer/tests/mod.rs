@@ -11,9 +11,16 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use serde_json::{Value, json};
 
 use crate::jose::PrivateKey;
+use crate::verifier;
 
 use super::stub::{Canned, Stub};
 use super::*;
+
+/// Tables from the second good token on.
+fn verifier(metrics: &Metrics) -> Arc<Verifier> {
+    let tables = verifier::Options { entries: 1, after: 2 };
+    Arc::new(Verifier::new(tables, metrics.key_tables.clone()))
+}
 
 const START: u64 = 1_700_000_000;
 const SKEW: Duration = Duration::from_secs(15);
@@ -35,14 +42,22 @@ impl World {
         let micros = Arc::new(AtomicU64::new(START * 1_000_000));
         let metrics = Arc::new(Metrics::new().unwrap());
         let clock = Clock::Manual(Arc::clone(&micros));
-        let issuers = Issuers::new(options, bounds, clock, Arc::clone(&metrics), tls(), None);
+        let issuers = Issuers::new(options, bounds, clock, Arc::clone(&metrics), tls(), verifier(&metrics), None);
         Self { issuers: Arc::new(issuers), micros, metrics }
     }
 
     fn reload(&mut self, options: Vec<IssuerOptions>) {
         let clock = Clock::Manual(Arc::clone(&self.micros));
         let metrics = Arc::clone(&self.metrics);
-        let new = Issuers::new(options, Bounds::default(), clock, metrics, tls(), Some(&self.issuers));
+        let new = Issuers::new(
+            options,
+            Bounds::default(),
+            clock,
+            Arc::clone(&metrics),
+            tls(),
+            verifier(&metrics),
+            Some(&self.issuers),
+        );
         self.issuers = Arc::new(new);
     }
 

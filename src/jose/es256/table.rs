@@ -1,0 +1,122 @@
+//! ECDSA (FIPS 186-5 section 6.4.2) under a key that has a table.
+
+use std::sync::LazyLock;
+
+use sha2::{Digest as _, Sha256};
+
+use super::comb::{Comb, Digits};
+use super::field::{self, Field};
+use super::limbs;
+use super::point::{Affine, Jacobian};
+use super::scalar::{N, Scalar};
+
+type Generator = Comb<11, 2>;
+type Small = Comb<6, 2>;
+type Large = Comb<8, 2>;
+
+/// 128 KiB, made when the first key gets a table.
+static GENERATOR: LazyLock<Generator> = LazyLock::new(|| Comb::new(&Affine::GENERATOR));
+
+/// Columns of two combs together.
+const MAX_PAIRS: usize = 40;
+
+/// How much memory a key's table may have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TableSize {
+    /// 4 KiB: for keys of which there are many.
+    Small,
+    /// 16 KiB, and a sixth faster: for the few.
+    Large,
+}
+
+/// A P-256 key's table. It says nothing about whose key it is.
+#[derive(Debug)]
+pub struct KeyTable(Table);
+
+#[derive(Debug)]
+enum Table {
+    Small(Small),
+    Large(Large),
+}
+
+impl KeyTable {
+    /// Of a key `04 || x || y`; `None` if that is no point of the curve. Costs about as much as a verification by the
+    /// library.
+    pub fn new(point: &[u8; 65], size: TableSize) -> Option<Self> {
+        let [4, coordinates @ ..] = point else { return None };
+        let (x, y) = (coordinates.first_chunk()?, coordinates.last_chunk()?);
+        let point = Affine::from_coordinates(x, y)?;
+        LazyLock::force(&GENERATOR);
+        Some(Self(match size {
+            TableSize::Small => Table::Small(Comb::new(&point)),
+            TableSize::Large => Table::Large(Comb::new(&point)),
+        }))
+    }
+
+    /// Whether `signature` (r || s, RFC 7518 section 3.4) is one of the key's over `message`.
+    #[must_use]
+    pub fn verify(&self, message: &[u8], signature: &[u8]) -> bool {
+        self.verify_digest(&Sha256::digest(message).into(), signature)
+    }
+
+    pub(super) fn verify_digest(&self, digest: &[u8; 32], signature: &[u8]) -> bool {
+        let ([r, s], []) = signature.as_chunks() else { return false };
+        let (Some(r), Some(s)) = (Scalar::from_bytes(r), Scalar::from_bytes(s)) else { return false };
+        if r.is_zero() || s.is_zero() {
+            return false;
+        }
+        let inverse = s.inverted();
+        let (u1, u2) = (Scalar::reduced(digest).times(&inverse), r.times(&inverse));
+        let of_generator = Generator::digits(&u1);
+        let sum = match &self.0 {
+            Table::Small(key) => sum(&of_generator, key, &Small::digits(&u2)),
+            Table::Large(key) => sum(&of_generator, key, &Large::digits(&u2)),
+        };
+        has_x(&sum, r.limbs())
+    }
+}
+
+/// The generator times one scalar and the key times another, which share the doublings.
+///
+/// What a column chooses in the two blocks of a comb is added first, by the cheaper formula for affine points, which
+/// needs inverses: of all columns at once. That reads all entries in a row, too, so that those which are not in the
+/// cache come at the same time.
+fn sum<const TEETH: usize>(of_generator: &Digits, key: &Comb<TEETH, 2>, of_key: &Digits) -> Jacobian {
+    let (width, widest) = (Comb::<TEETH, 2>::WIDTH, Comb::<TEETH, 2>::WIDTH.max(Generator::WIDTH));
+    let mut pairs = Vec::with_capacity(MAX_PAIRS);
+    pairs.extend(key.chosen(of_key));
+    pairs.extend(GENERATOR.chosen(of_generator));
+    let (mut inverses, mut space) = ([Field::ONE; MAX_PAIRS], [Field::ONE; MAX_PAIRS]);
+    for (difference, pair) in inverses.iter_mut().zip(&pairs) {
+        *difference = pair.difference();
+    }
+    let (used, _) = inverses.split_at_mut(pairs.len().min(MAX_PAIRS));
+    if !field::invert_all(used, &mut space) {
+        // No two entries of a table have the same x, whatever the key; if they had, nothing would be accepted here.
+        return Jacobian::INFINITY;
+    }
+    let (of_key, of_generator) = pairs.split_at(width);
+    let (key_inverses, generator_inverses) = inverses.split_at(width);
+    let mut sum = Jacobian::INFINITY;
+    for at in (0..widest).rev() {
+        sum = sum.double();
+        for (pairs, inverses) in [(of_key, key_inverses), (of_generator, generator_inverses)] {
+            if let (Some(pair), Some(inverse)) = (pairs.get(at), inverses.get(at)) {
+                sum = sum.add(&pair.sum(inverse));
+            }
+        }
+    }
+    sum
+}
+
+/// Whether the point's x is r modulo n: r itself, or r + n where that is below p. Compared times z^2, which spares the
+/// division.
+fn has_x(point: &Jacobian, r: &[u64; 4]) -> bool {
+    if point.is_infinity() {
+        return false;
+    }
+    let zz = point.z.square();
+    let is = |x: &[u64; 4]| Field::from_limbs(x).is_some_and(|x| x.mul(&zz) == point.x);
+    let (above, carry) = limbs::add(r, &N);
+    is(r) || carry == 0 && is(&above)
+}
