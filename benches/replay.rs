@@ -1,4 +1,4 @@
-//! What does it cost to remember spent proofs? `cargo bench --bench replay`
+//! What does it cost to remember spent proofs? `cargo bench --bench replay`; with `-- memory`, the first of these only.
 //!
 //! - memory of a million live proofs, each by a key of its own;
 //! - time of one claim into a store of a million, on one core and on all, and the longest single claim;
@@ -6,6 +6,9 @@
 //! - ten million claims, every proof tried again at once and near the end of its life: how many pass twice, and whether
 //!   memory stays level.
 #![allow(clippy::unwrap_used, clippy::print_stdout, clippy::cast_precision_loss, missing_docs, reason = "a bench")]
+
+#[path = "traffic/on_core.rs"]
+mod on_core;
 
 use std::hint::black_box;
 use std::sync::Arc;
@@ -15,6 +18,7 @@ use std::time::{Duration, Instant};
 use dpop_gate::clock::Timestamp;
 use dpop_gate::jose::Thumbprint;
 use dpop_gate::replay::{MemoryOptions, MemoryStore, ProofId, ReplayError};
+use on_core::on_core;
 use prometheus::IntGauge;
 
 const START: u64 = 1_800_000_000;
@@ -24,6 +28,9 @@ const MILLION: u64 = 1_000_000;
 fn main() {
     let cores = thread::available_parallelism().unwrap().get();
     memory();
+    if std::env::args().any(|argument| argument == "memory") {
+        return;
+    }
     for threads in [1, cores] {
         claims(threads);
     }
@@ -52,22 +59,33 @@ fn resident() -> u64 {
     line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap() * 1024
 }
 
-/// Time that this thread has spent on a core: other load on the machine does not count.
-fn on_core() -> Duration {
-    let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
-    Duration::new(time.tv_sec.unsigned_abs(), u32::try_from(time.tv_nsec).unwrap())
-}
-
 fn memory() {
+    const TENTH: u64 = MILLION / 10;
+    let nth = |number: u64| {
+        let iat = START + number * LIFETIME / MILLION;
+        (proof(number, number, iat), Timestamp::from_secs(iat))
+    };
+    // Resident before the store is, and used again for each tenth.
+    let mut proofs: Vec<_> = (0..TENTH).map(nth).collect();
     let before = resident();
     let store = store(MILLION);
-    for number in 0..MILLION {
-        let iat = START + number * LIFETIME / MILLION;
-        store.claim(&proof(number, number, iat), Timestamp::from_secs(iat)).unwrap();
+    let mut tenths = Vec::new();
+    for tenth in 0..MILLION / TENTH {
+        proofs.clear();
+        proofs.extend((tenth * TENTH..(tenth + 1) * TENTH).map(nth));
+        let start = on_core();
+        for (proof, now) in &proofs {
+            store.claim(proof, *now).unwrap();
+        }
+        tenths.push((on_core() - start).as_secs_f64());
     }
     assert_eq!(store.len(), usize::try_from(MILLION).unwrap());
     let each = (resident() - before) as f64 / MILLION as f64;
-    println!("a million live proofs of a million keys: {each:.1} bytes each, resident");
+    let grown = tenths.last().unwrap() / tenths.first().unwrap();
+    println!(
+        "a million live proofs of a million keys: {each:.1} bytes each, resident; \
+         the last hundred thousand claims took {grown:.2} of the first"
+    );
 }
 
 /// A million proofs over a minute, claimed by all threads; then once more, which is refused.

@@ -10,7 +10,7 @@
 //! | 0 vocabulary | [`jose`], [`target`], [`secret`], [`clock`], [`metrics`] | types and plain functions that know no policy |
 //! | 1 rules | [`dpop`], [`token`], [`nonce`], [`policy`] | what the RFCs and the operator say, as functions of their arguments |
 //! | 2 capabilities | [`replay`], [`issuer`], [`verifier`] | the memory, the network and the threads that the rules need |
-//! | 3 decision | [`gate`], [`journal`] | request in, [`gate::Admission`] or [`gate::Refusal`] out; what is counted and logged of it |
+//! | 3 decision | [`gate`], [`journal`] | request in, [`gate::Admission`] or [`gate::Refusal`] out; what is counted, logged and traced of it |
 //! | 4 doors | [`proxy`], [`forward_auth`], [`admin`] | HTTP (and Envoy's gRPC) in front of the decision |
 //! | 5 assembly | [`config`], [`watch`], [`tls`], [`telemetry`], [`server`], [`app`], [`cli`], [`demo`], [`client`], [`explain`] | a file becomes a running process |
 //!
@@ -18,7 +18,7 @@
 //!
 //! `server` accepts, speaks TLS and bounds the connection; `proxy::handle` asks [`target`] which URI the client
 //! meant, [`policy`] which route that is, and [`gate`] whether it may pass; `proxy::headers` writes what the upstream
-//! will read, `proxy::upstream` sends it. Whatever the answer, one place counts and logs it.
+//! will read, `proxy::upstream` sends it. Whatever the answer, one place counts, logs and traces it.
 //!
 //! # Invariants
 //!

@@ -129,6 +129,16 @@ label! {
     }
 }
 
+label! {
+    /// What became of a request's trace.
+    TraceResult {
+        /// The collector has it.
+        Exported => "exported",
+        /// It was let go: the queue was full, or the collector did not take it.
+        Dropped => "dropped",
+    }
+}
+
 /// All metrics of one process.
 #[derive(Debug)]
 pub struct Metrics {
@@ -145,6 +155,7 @@ pub struct Metrics {
     jwks_refreshed: IntGaugeVec,
     /// Of the tables for keys that come back.
     pub key_tables: KeyTableMetrics,
+    traces: IntCounterVec,
     /// Time that the gate took to decide, without the upstream.
     pub decision_seconds: Histogram,
     /// Proofs held in the memory store.
@@ -202,6 +213,8 @@ impl Metrics {
         )?;
         let built = IntCounter::new("dpop_gate_key_tables_built_total", "Tables made for keys that came back.")?;
         registry.register(Box::new(built.clone()))?;
+        let traces =
+            counters("dpop_gate_traces_total", "Traced requests, by what became of their spans.", &["result"])?;
         let build =
             IntCounterVec::new(Opts::new("dpop_gate_build_info", "The version that runs; always 1."), &["version"])?;
         registry.register(Box::new(build.clone()))?;
@@ -241,6 +254,7 @@ impl Metrics {
             replay_store_up,
             jwks_refresh,
             jwks_refreshed,
+            traces,
             decision_seconds,
         })
     }
@@ -306,6 +320,11 @@ impl Metrics {
         for (issuer, at) in issuers {
             self.jwks_refreshed.with_label_values(&[issuer]).set(at);
         }
+    }
+
+    /// The counter of traces that ended so; absent until somebody traces.
+    pub fn traces(&self, result: TraceResult) -> IntCounter {
+        self.traces.with_label_values(&[result.as_str()])
     }
 
     /// Requests and refusals so far, all routes together.
@@ -481,6 +500,7 @@ mod tests {
         metrics.replay_store_up("redis").set(1);
         metrics.token_cache(CacheResult::Hit);
         metrics.jwks_refresh("https://id.example.com", RefreshResult::Ok);
+        metrics.traces(TraceResult::Dropped).inc();
         metrics.jwks_refreshed([("https://old.example.com", 1_700_000_000)].into_iter());
         metrics.jwks_refreshed([("https://id.example.com", 1_800_000_000)].into_iter());
         let text = String::from_utf8(metrics.render().unwrap()).unwrap();
@@ -504,6 +524,7 @@ mod tests {
             "dpop_gate_key_tables_built_total 0",
             "dpop_gate_signatures_checked_total{by=\"library\"} 0",
             "dpop_gate_signatures_checked_total{by=\"table\"} 0",
+            "dpop_gate_traces_total{result=\"dropped\"} 1",
             "dpop_gate_connections 0",
             "dpop_gate_decision_seconds_count 0",
             "dpop_gate_request_seconds_count{route=\"orders\"} 5",

@@ -58,6 +58,7 @@ impl Files {
         files.write("nonce.key", &format!("{}\n", "n".repeat(32)));
         files.write("nonce.old", &"o".repeat(64));
         files.write("redis.password", "open sesame\n");
+        files.write("collector.headers", "X-Api-Key: of an account\n");
         files
     }
 
@@ -134,6 +135,9 @@ fn what_the_examples_say_is_what_is_meant() {
     let nonce = reference.nonce.unwrap();
     assert_eq!((nonce.secret.unwrap().reveal().len(), nonce.previous.unwrap().reveal().len()), (32, 64));
     assert!(reference.redis.is_none(), "`store: memory`");
+    let traces = reference.traces.unwrap();
+    assert_eq!(traces.url.htu(), "https://collector.internal:4318/v1/traces");
+    assert_eq!((traces.share, &traces.headers["x-api-key"]), (1.0, &http::HeaderValue::from_static("of an account")));
 }
 
 #[test]
@@ -157,6 +161,7 @@ fn every_file_that_is_named_is_read() {
         ("reference.yaml", "/gate.key", "/other.key", "upstreams.orders.tls."),
         ("reference.yaml", "/nonce.key", "/short", "dpop.nonce.secret_file: "),
         ("reference.yaml", "store: memory", "store: redis", "dpop.replay.redis.tls: nothing is encrypted"),
+        ("reference.yaml", "/collector.headers", "/nonce.key", "traces.headers_file: a line that is no header"),
         ("reference.yaml", "/nonce.old", "/nonce.key", "dpop.nonce.previous_secret_file: holds the same"),
     ] {
         let lines: Vec<_> =

@@ -10,7 +10,7 @@ use crate::clock::{Clock, Timestamp};
 use crate::config::{Config, IdentityConfig, NonceConfig, RouteConfig};
 use crate::gate::{AssertionOptions, Gate, IdentityOptions};
 use crate::issuer::{Bounds, Issuers};
-use crate::journal::Recent;
+use crate::journal::{Recent, Tracer};
 use crate::metrics::Metrics;
 use crate::nonce::{NonceOptions, Nonces, ProcessTag};
 use crate::policy::{Route, Routes};
@@ -34,6 +34,8 @@ pub(super) struct Context<'a> {
     pub(super) nonce_secret: &'a Secret,
     pub(super) process: ProcessTag,
     pub(super) replay: &'a Arc<ReplayStore>,
+    /// Who traces requests, if anybody does.
+    pub(super) tracer: Option<Arc<Tracer>>,
     /// What issuers are reached with.
     pub(super) issuer_tls: &'a Arc<rustls::ClientConfig>,
     /// The gate of the configuration before: issuers that did not change keep their keys, and so do tables.
@@ -100,6 +102,7 @@ pub(super) fn build(config: Config, context: &Context<'_>) -> Parts {
             trust: config.forward_auth_trust,
             unrouted: Arc::clone(&unrouted),
             recent: Arc::clone(context.recent),
+            tracer: context.tracer.clone(),
         },
         proxy: proxy::Live {
             gate,
@@ -108,6 +111,7 @@ pub(super) fn build(config: Config, context: &Context<'_>) -> Parts {
             body_pause: config.limits.idle_timeout,
             unrouted,
             recent: Arc::clone(context.recent),
+            tracer: context.tracer.clone(),
         },
         tasks,
     }

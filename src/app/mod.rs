@@ -14,7 +14,7 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use thiserror::Error;
 use tokio::task::JoinSet;
-use tokio::time::MissedTickBehavior;
+use tokio::time::{Instant, MissedTickBehavior};
 use tracing::{info, warn};
 
 use crate::clock::{Clock, Timestamp};
@@ -27,6 +27,7 @@ use crate::nonce::{NonceOptions, Nonces};
 use crate::replay::{MemoryStore, ReplayStore};
 use crate::secret::Secret;
 use crate::server::{Bounds, Inherited, Limits, ListenAddress};
+use crate::telemetry::otlp::{self, Exporter};
 use crate::tls::{self, TlsError};
 use crate::{forward_auth, proxy};
 
@@ -83,6 +84,8 @@ pub struct Running {
     doors: Doors,
     /// Key refresh and health checks of the current configuration.
     tasks: JoinSet<()>,
+    /// Exports the traces of the current configuration; that of the one before ends with its last request.
+    exporter: Option<Exporter>,
     /// What outlives configurations: notes the totals now and then.
     _chronicle: JoinSet<()>,
 }
@@ -108,7 +111,7 @@ pub async fn start(config: Config, clock: Clock, metrics: Arc<Metrics>) -> Resul
 
 /// The same, on sockets that are there already.
 async fn start_on(
-    config: Config,
+    mut config: Config,
     clock: Clock,
     metrics: Arc<Metrics>,
     inherited: Inherited,
@@ -125,6 +128,7 @@ async fn start_on(
 
     let (limits, listeners, admin) = (config.limits, config.listeners.clone(), config.admin);
     let recent = Arc::default();
+    let (tracer, exporter) = config.traces.take().map(|to| otlp::start(to, replay.name(), &metrics)).unzip();
     let replay_capacity = AtomicUsize::new(config.replay_capacity);
     let context = live::Context {
         clock: &clock,
@@ -134,6 +138,7 @@ async fn start_on(
         nonce_secret: &nonce_secret,
         process,
         replay: &replay,
+        tracer,
         issuer_tls: &tls::issuer_config()?,
         old: None,
     };
@@ -156,8 +161,17 @@ async fn start_on(
     let mut chronicle = JoinSet::new();
     chronicle.spawn(chronicle_of(Arc::clone(&shared)));
     let tasks = live::spawn(tasks);
-    let running =
-        Running { shared, replay, since: started, nonce_secret, process, doors, tasks, _chronicle: chronicle };
+    let running = Running {
+        shared,
+        replay,
+        since: started,
+        nonce_secret,
+        process,
+        doors,
+        tasks,
+        exporter,
+        _chronicle: chronicle,
+    };
     running.announce();
     for address in running.doors.unused() {
         warn!(%address, "a socket was handed over (LISTEN_FDS) for which no listener has this very address");
@@ -179,7 +193,7 @@ impl Running {
     }
 
     /// Takes another configuration: wholly or, on an error, not at all. Requests in flight end under the old one.
-    pub async fn reload(&mut self, config: Config) -> Result<(), StartError> {
+    pub async fn reload(&mut self, mut config: Config) -> Result<(), StartError> {
         let limits = config.limits;
         let issuer_tls = tls::issuer_config()?;
         let prepared = self.doors.prepare(&self.shared, &config.listeners, config.admin)?;
@@ -194,6 +208,7 @@ impl Running {
         if let Some(redis) = replay.shared() {
             redis.settled().await;
         }
+        let (tracer, exporter) = config.traces.take().map(|to| otlp::start(to, replay.name(), metrics)).unzip();
         let context = live::Context {
             clock: &self.shared.clock,
             recent: &self.shared.recent,
@@ -202,6 +217,7 @@ impl Running {
             nonce_secret: &self.nonce_secret,
             process: self.process,
             replay: &replay,
+            tracer,
             issuer_tls: &issuer_tls,
             old: Some(&*old.gate),
         };
@@ -218,6 +234,7 @@ impl Running {
         self.shared.proxy.store(Arc::new(proxy));
         self.shared.forward_auth.store(Arc::new(forward_auth));
         self.tasks = live::spawn(tasks);
+        self.exporter = exporter;
         self.doors.reconfigure(limits, admin_limits(limits));
         self.doors.commit(prepared, limits.drain_timeout);
         self.announce();
@@ -225,7 +242,7 @@ impl Running {
     }
 
     /// Tells probes that no traffic should come, and after `shutdown_grace` stops accepting, lets requests in flight
-    /// end within `drain_timeout`, and ends. Probes are answered to the last.
+    /// end within `drain_timeout`, exports their traces, and ends. Probes are answered to the last.
     pub async fn shutdown(self) {
         self.shared.draining.store(true, Ordering::Relaxed);
         let Limits { shutdown_grace, drain_timeout, .. } = self.doors.limits();
@@ -233,7 +250,11 @@ impl Running {
             self.doors.leave();
             tokio::time::sleep(shutdown_grace).await;
         }
+        let end = Instant::now() + drain_timeout + ADMIN_DRAIN;
         self.doors.drain(drain_timeout, ADMIN_DRAIN).await;
+        if let Some(exporter) = self.exporter {
+            exporter.finish(end).await;
+        }
     }
 
     fn announce(&self) {

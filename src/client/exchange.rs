@@ -90,7 +90,7 @@ impl ExchangeError {
 }
 
 /// Sends `request` to where `url` leads; `tls` is what https is spoken with.
-pub(super) async fn send(
+pub async fn send(
     url: &Url,
     tls: &Arc<rustls::ClientConfig>,
     request: Request<Full<Bytes>>,

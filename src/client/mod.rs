@@ -19,7 +19,7 @@ use thiserror::Error;
 use crate::jose::PrivateKeyError;
 
 pub use call::{AGENT, Answer, Call, Credentials};
-pub use exchange::ExchangeError;
+pub use exchange::{ExchangeError, send};
 pub use proof::{Proof, Prover, Statement, is_nonce};
 pub use story::Story;
 pub use token::Grant;

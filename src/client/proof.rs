@@ -3,7 +3,7 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use http::Method;
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 use crate::clock::Clock;
 use crate::jose::{PrivateKey, PrivateKeyError};
@@ -17,29 +17,30 @@ const JTI_BYTES: usize = 16;
 /// What proofs of one request say, whichever of them it is.
 #[derive(Clone)]
 pub struct Statement {
-    claims: Map<String, Value>,
+    /// The members that all of them share, as JSON without the closing brace: written once, for however many proofs.
+    members: String,
 }
 
 impl Statement {
     /// `htm` and `htu`.
     pub fn of(method: &Method, url: &Url) -> Self {
-        let mut claims = Map::new();
-        claims.insert("htm".into(), method.as_str().into());
-        claims.insert("htu".into(), url.htu().into());
-        Self { claims }
+        Self { members: format!("{{\"htm\":{},\"htu\":{}", json!(method.as_str()), json!(url.htu())) }
     }
 
     /// `ath`: made for this access token.
     #[must_use]
-    pub fn with_token(mut self, token: &AccessToken) -> Self {
-        self.claims.insert("ath".into(), URL_SAFE_NO_PAD.encode(token.digest().as_bytes()).into());
-        self
+    pub fn with_token(self, token: &AccessToken) -> Self {
+        self.with("ath", &URL_SAFE_NO_PAD.encode(token.digest().as_bytes()))
     }
 
     /// `nonce`, as the server gave it.
     #[must_use]
-    pub fn with_nonce(mut self, nonce: &str) -> Self {
-        self.claims.insert("nonce".into(), nonce.into());
+    pub fn with_nonce(self, nonce: &str) -> Self {
+        self.with("nonce", nonce)
+    }
+
+    fn with(mut self, name: &str, value: &str) -> Self {
+        self.members.push_str(&format!(",\"{name}\":{}", json!(value)));
         self
     }
 }
@@ -52,14 +53,16 @@ pub fn is_nonce(text: &str) -> bool {
 /// Holds the key and signs proofs with it.
 pub struct Prover {
     key: PrivateKey,
-    header: Value,
+    /// The first part of each proof.
+    header: String,
     clock: Clock,
 }
 
 impl Prover {
     /// Signs with `key`, at the time that `clock` shows.
     pub fn new(key: PrivateKey, clock: Clock) -> Self {
-        let header = json!({"typ": "dpop+jwt", "jwk": key.public().to_jwk()});
+        let members = [("typ", "dpop+jwt".into()), ("jwk", key.public().to_jwk())];
+        let header = key.compact_header(members.map(|(name, value)| (name.to_owned(), value)).into_iter().collect());
         Self { key, header, clock }
     }
 
@@ -67,11 +70,9 @@ impl Prover {
     pub fn prove(&self, statement: &Statement) -> Result<Proof, PrivateKeyError> {
         let mut jti = [0; JTI_BYTES];
         getrandom::fill(&mut jti).map_err(|_| PrivateKeyError::Failed)?;
-        let mut claims = statement.claims.clone();
-        claims.insert("jti".into(), URL_SAFE_NO_PAD.encode(jti).into());
-        claims.insert("iat".into(), self.clock.now().as_secs().into());
-        let claims = Value::Object(claims);
-        Ok(Proof { compact: self.key.sign_compact(self.header.clone(), &claims)?, claims })
+        let (jti, iat) = (URL_SAFE_NO_PAD.encode(jti), self.clock.now().as_secs());
+        let claims = format!("{},\"jti\":\"{jti}\",\"iat\":{iat}}}", statement.members);
+        Ok(Proof { compact: self.key.sign_under(&self.header, claims.as_bytes())?, claims })
     }
 
     /// The key.
@@ -83,7 +84,7 @@ impl Prover {
 /// A proof, signed.
 pub struct Proof {
     compact: String,
-    claims: Value,
+    claims: String,
 }
 
 impl Proof {
@@ -94,13 +95,14 @@ impl Proof {
 
     /// What it says, for people to read; what could be used again is shortened.
     pub(super) fn told(&self) -> String {
-        let text = |name: &str| self.claims.get(name).and_then(Value::as_str);
+        let claims: Value = serde_json::from_str(&self.claims).unwrap_or_default();
+        let text = |name: &str| claims.get(name).and_then(Value::as_str);
         let credential = |name: &str| match text(name) {
             Some(value) => format!("{name} {}", shortened(value)),
             None => format!("no {name}"),
         };
         let plain = |name: &str| format!("{name} {}", text(name).unwrap_or_default());
-        let iat = self.claims.get("iat").and_then(Value::as_u64).unwrap_or_default();
+        let iat = claims.get("iat").and_then(Value::as_u64).unwrap_or_default();
         let members = [
             plain("htm"),
             plain("htu"),

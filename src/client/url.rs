@@ -40,12 +40,12 @@ impl Url {
     }
 
     /// The request target on the wire: path and query.
-    pub(super) fn path_and_query(&self) -> &str {
+    pub fn path_and_query(&self) -> &str {
         self.uri.path_and_query().map_or("/", |path| path.as_str())
     }
 
     /// Host and port as they were written, for `Host`.
-    pub(super) fn authority(&self) -> &str {
+    pub fn authority(&self) -> &str {
         self.uri.authority().map_or("", |authority| authority.as_str())
     }
 

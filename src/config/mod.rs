@@ -29,6 +29,7 @@ use crate::replay::RedisOptions;
 use crate::secret::Secret;
 use crate::server::{Limits, ListenerOptions};
 use crate::target::Trust;
+use crate::telemetry::otlp::OtlpOptions;
 use crate::verifier;
 
 use report::Report;
@@ -72,6 +73,8 @@ pub struct Config {
     pub limits: Limits,
     /// Largest request body in bytes; 0 for no limit.
     pub body_bytes: u64,
+    /// Where traces go; `None` where nothing is traced.
+    pub traces: Option<OtlpOptions>,
     /// What works but should be known.
     pub warnings: Vec<Problem>,
 }

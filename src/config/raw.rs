@@ -12,7 +12,7 @@ use super::units::{Size, Span};
 
 use defaults::{
     assertion_header, assertion_lifetime, connect_timeout, health_interval, introspection_cache, introspection_timeout,
-    token_algorithms, upstream_timeout, yes,
+    service_name, token_algorithms, upstream_timeout, whole, yes,
 };
 
 /// Configuration of dpop-gate.
@@ -49,6 +49,8 @@ pub(super) struct File {
     /// Bounds.
     #[serde(default)]
     pub(super) limits: Limits,
+    /// Traces over OpenTelemetry. Absent: none.
+    pub(super) traces: Option<Traces>,
 }
 
 /// One or a list.
@@ -295,13 +297,13 @@ pub(super) struct Redis {
     /// How long an answer may take, connecting included.
     pub(super) timeout: Span,
     /// TLS; with `rediss` only.
-    pub(super) tls: Option<RedisTls>,
+    pub(super) tls: Option<ClientTls>,
 }
 
-/// TLS towards the shared store.
+/// TLS towards the shared store, or a collector of traces.
 #[derive(Deserialize, Serialize, JsonSchema, Default)]
 #[serde(default, deny_unknown_fields)]
-pub(super) struct RedisTls {
+pub(super) struct ClientTls {
     /// PEM: roots instead of the system's.
     pub(super) ca: Option<String>,
     /// PEM: the gate's own certificate, for mutual TLS.
@@ -544,4 +546,23 @@ pub(super) struct Limits {
     /// Open connections; further ones wait until one is free.
     #[schemars(range(min = 1))]
     pub(super) connections: u64,
+}
+
+/// Traces over OpenTelemetry.
+#[derive(Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Traces {
+    /// The collector: OTLP over HTTP, protobuf. `/v1/traces` is added unless it is there.
+    pub(super) otlp: String,
+    /// What this service is called there.
+    #[serde(default = "service_name")]
+    pub(super) service_name: String,
+    /// Which share is traced of the requests whose callers do not say by a `traceparent`: 0 to 1.
+    #[serde(default = "whole")]
+    #[schemars(range(min = 0.0, max = 1.0))]
+    pub(super) sample: f64,
+    /// What the collector wants to be sent besides, such as a key: one `Name: value` a line.
+    pub(super) headers_file: Option<String>,
+    /// TLS; for https only.
+    pub(super) tls: Option<ClientTls>,
 }

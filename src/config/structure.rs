@@ -243,7 +243,7 @@ fn stand_in(root: &Value, schema: &Value) -> Value {
         (Some(DURATION_PATTERN), _) => "1s".into(),
         (Some(SIZE_PATTERN), _) => "1KiB".into(),
         (_, Some("array")) => Value::Array(Vec::new()),
-        (_, Some("integer")) => 1.into(),
+        (_, Some("integer" | "number")) => 1.into(),
         (_, Some("boolean")) => false.into(),
         (_, Some("object")) => {
             let required = schema.get("required").and_then(Value::as_array).into_iter().flatten();
@@ -274,6 +274,7 @@ fn describe(root: &Value, schema: &Value) -> String {
             _ => "a list".to_owned(),
         },
         (_, Some("integer")) => "a whole number".to_owned(),
+        (_, Some("number")) => "a number".to_owned(),
         (_, Some("boolean")) => "true or false".to_owned(),
         (_, Some("string")) => "text".to_owned(),
         (_, Some("object")) => match schema.get("properties").and_then(Value::as_object) {
@@ -316,7 +317,7 @@ fn accepts(kind: &str, scalar: &Scalar) -> bool {
     match typed(scalar) {
         Value::String(_) => kind == "string",
         Value::Bool(_) => kind == "boolean" || (kind == "string" && scalar.origin != Origin::File),
-        Value::Number(_) => kind == "integer" || (kind == "string" && scalar.origin != Origin::File),
+        Value::Number(_) => matches!(kind, "integer" | "number") || (kind == "string" && scalar.origin != Origin::File),
         Value::Null => kind == "string" && scalar.origin != Origin::File,
         Value::Array(_) | Value::Object(_) => false,
     }

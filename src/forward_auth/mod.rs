@@ -11,14 +11,13 @@ mod permit;
 mod subrequest;
 
 use std::sync::Arc;
-use std::time::Instant;
 
 use arc_swap::ArcSwap;
 use http::{HeaderMap, HeaderValue, Method, StatusCode, Uri};
 
 use crate::clock::{Clock, Timestamp};
 use crate::gate::{DPOP, Facts, Gate, Refusal, Reply, Spend, allowed_origin, write_cors};
-use crate::journal::{Recent, Record};
+use crate::journal::{Lap, Recent, Record, Tracer};
 use crate::metrics::{Outcome, RouteMetrics};
 use crate::policy::Route;
 use crate::target::{Peer, Trust};
@@ -39,6 +38,8 @@ pub struct Live {
     pub unrouted: Arc<RouteMetrics>,
     /// The latest refusals, for the status page.
     pub recent: Arc<Recent>,
+    /// Who traces requests, if anybody does.
+    pub tracer: Option<Arc<Tracer>>,
 }
 
 /// The decision for other proxies; over HTTP it is a listener's door.
@@ -143,10 +144,10 @@ impl ForwardAuth {
         record.allowed_origin = route.cors.as_ref().and_then(|cors| allowed_origin(cors, headers));
         let methods = [record.method.as_str()];
         let facts = Facts { methods: &methods, target, headers, peer, spend: self.spend };
-        let began = Instant::now();
-        let admitted = gate.admit(route, &facts, now).await;
-        record.decision = Some(began.elapsed());
-        gate.metrics.decision_seconds.observe(began.elapsed().as_secs_f64());
+        let decision = record.decision.insert(Lap::begin());
+        let waits = record.traced.as_ref().map(|traced| &traced.waits);
+        let admitted = gate.admit(route, &facts, now, waits).await;
+        gate.metrics.decision_seconds.observe(decision.end().as_secs_f64());
         if admitted.as_ref().map_or(true, |admission| admission.reported().is_some()) {
             record.claimed_key = live.recent.claimed_key(headers, now);
         }
@@ -157,7 +158,7 @@ impl ForwardAuth {
 
 impl Live {
     fn record(&self, head: (&Method, &Uri, &HeaderMap), peer: &Peer, now: Timestamp) -> Record {
-        Record::begin(head, peer, &self.trust, (&self.unrouted, &self.recent), now)
+        Record::begin(head, peer, &self.trust, (&self.unrouted, &self.recent, self.tracer.as_ref()), now)
     }
 }
 

@@ -16,6 +16,7 @@ use crate::target::{Peer, Target, TargetError};
 use crate::token::{Binding, TokenError, VerifiedToken};
 
 use super::credentials::Credentials;
+use super::waits::Waits;
 use super::witness::{Nobody, Step, Witness};
 use super::{Gate, Refusal};
 
@@ -111,9 +112,20 @@ impl Gate {
         route.ok_or(Refusal::NoRoute)
     }
 
-    /// Decides. In report mode a refusal becomes an [`Admission`] of nobody in particular that says so.
-    pub async fn admit(&self, route: &Route, facts: &Facts<'_>, now: Timestamp) -> Result<Admission, Refusal> {
-        match (self.decide(route, facts, now, &Nobody).await, route.mode) {
+    /// Decides. In report mode a refusal becomes an [`Admission`] of nobody in particular that says so. `waits`, of a
+    /// request that is traced, is told what was waited for.
+    pub async fn admit(
+        &self,
+        route: &Route,
+        facts: &Facts<'_>,
+        now: Timestamp,
+        waits: Option<&Waits>,
+    ) -> Result<Admission, Refusal> {
+        let decision = match waits {
+            None => self.decide(route, facts, now, &Nobody).await,
+            Some(waits) => waits.follow(self.decide(route, facts, now, waits)).await,
+        };
+        match (decision, route.mode) {
             (Err(refusal), Mode::Report) => Ok(self.report(refusal, now)),
             (decision, Mode::Enforce | Mode::Report) => decision,
         }

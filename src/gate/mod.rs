@@ -10,6 +10,7 @@ pub(crate) mod fixture;
 mod identity;
 mod members;
 mod refusal;
+mod waits;
 mod wellknown;
 mod witness;
 
@@ -31,6 +32,7 @@ pub use cors::{Preflighted, allowed_origin, write_cors};
 pub use identity::{DPOP, ForwardToken, IdentityOptions};
 pub use members::{has_token, tokens};
 pub use refusal::Refusal;
+pub use waits::Waits;
 pub use witness::{Step, Witness};
 
 /// One configuration's rules, complete: what the doors ask.

@@ -8,6 +8,14 @@ const TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
 
 /// Longest `X-Request-Id` that is believed, in bytes.
 const MAX_REQUEST_ID: usize = 128;
+/// Longest `tracestate` that a span is given, in bytes: what everybody has to pass on (W3C Trace Context
+/// section 3.3.1.5).
+const MAX_STATE: usize = 512;
+
+/// The flag of a trace that somebody records (W3C Trace Context section 3.2.2.5.1).
+pub(super) const SAMPLED: u8 = 1;
+/// The flags that are defined: sampled, and random (level 2). A version 00 sets no other.
+const FLAGS: u8 = 3;
 
 /// By which names a request is found again.
 #[derive(Debug, Clone)]
@@ -16,6 +24,19 @@ pub struct Identifiers {
     traceparent: HeaderValue,
     request_made: bool,
     trace_made: bool,
+    /// The upstream is told of a span of ours.
+    trace_continued: bool,
+}
+
+/// What a `traceparent` says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Context {
+    /// The trace.
+    pub trace: [u8; 16],
+    /// The caller's span; `None` where the trace begins here.
+    pub parent: Option<[u8; 8]>,
+    /// Its flags.
+    pub flags: u8,
 }
 
 impl Identifiers {
@@ -26,6 +47,7 @@ impl Identifiers {
         Self {
             request_made: request_id.is_none(),
             trace_made: traceparent.is_none(),
+            trace_continued: false,
             request_id: request_id.unwrap_or_else(|| value(hex(&random::<16>()))),
             traceparent: traceparent.unwrap_or_else(make_traceparent),
         }
@@ -45,9 +67,36 @@ impl Identifiers {
     /// goes with it.
     pub fn write(&self, headers: &mut HeaderMap) {
         self.answer(headers);
-        if self.trace_made {
+        if self.trace_made || self.trace_continued {
             headers.insert(TRACEPARENT, self.traceparent.clone());
+        }
+        if self.trace_made {
             headers.remove(TRACESTATE);
+        }
+    }
+
+    /// The trace that the request is part of.
+    pub(super) fn context(&self) -> Option<Context> {
+        let parent = self.traceparent.as_bytes();
+        let [trace, span, flags] = [parent.get(3..35)?, parent.get(36..52)?, parent.get(53..55)?];
+        let caller: [u8; 8] = unhex(span)?;
+        let [flags] = unhex(flags)?;
+        Some(Context { trace: unhex(trace)?, parent: (!self.trace_made).then_some(caller), flags: flags & FLAGS })
+    }
+
+    /// From now on the upstream is told of this span of ours. Its caller's `tracestate` goes along as it came.
+    pub(super) fn continue_in(&mut self, span: &[u8; 8]) {
+        let flags = self.context().map_or(SAMPLED, |context| context.flags);
+        // Of a later version nothing but what version 00 has is understood, so version 00 is written (section 4.3).
+        self.traceparent = value(format!("00-{}-{}-{flags:02x}", self.trace_id(), hex(span)));
+        self.trace_continued = true;
+    }
+
+    /// From now on the upstream is told that nobody records a trace that began here.
+    pub(super) fn leave_unsampled(&mut self) {
+        let sound = self.traceparent.to_str().ok().and_then(|parent| parent.get(..53));
+        if let Some(rest) = sound {
+            self.traceparent = value(format!("{rest}00"));
         }
     }
 
@@ -62,6 +111,19 @@ impl Identifiers {
             self.answer(headers);
         }
     }
+}
+
+/// The caller's `tracestate`, where it is one line that can be shown.
+pub(super) fn state(headers: &HeaderMap) -> Option<&HeaderValue> {
+    only(headers, &TRACESTATE).filter(|state| state.len() <= MAX_STATE && state.to_str().is_ok())
+}
+
+/// A new span's name, never all zeros.
+pub fn span_id() -> [u8; 8] {
+    let mut span = random::<8>();
+    let [.., low] = &mut span;
+    *low |= 1;
+    span
 }
 
 /// The value of a header that must not be repeated.
@@ -113,6 +175,14 @@ fn hex(bytes: &[u8]) -> String {
     const DIGITS: [char; 16] = ['0', '1', '2', '3', '4', '5', '6', '7', '8', '9', 'a', 'b', 'c', 'd', 'e', 'f'];
     let digit = |nibble: u8| DIGITS.get(usize::from(nibble & 0xf)).copied().unwrap_or('0');
     bytes.iter().flat_map(|byte| [digit(byte >> 4), digit(*byte)]).collect()
+}
+
+fn unhex<const N: usize>(digits: &[u8]) -> Option<[u8; N]> {
+    let mut bytes = [0; N];
+    for (byte, pair) in bytes.iter_mut().zip(digits.chunks_exact(2)) {
+        *byte = u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok()?;
+    }
+    (digits.len() == 2 * N).then_some(bytes)
 }
 
 /// Random bytes that guard nothing: they only have to differ.
@@ -183,6 +253,48 @@ mod tests {
             assert_eq!(headers.contains_key(TRACESTATE), kept, "{came:?}");
             assert!(sent.len() == 1 && is_traceparent(sent[0].as_bytes()), "{came:?} {sent:?}");
             assert!(sent[0].contains(identifiers.trace_id()) && identifiers.trace_id().len() == 32);
+        }
+    }
+
+    #[test]
+    fn a_trace_that_is_continued_keeps_its_name_its_flags_and_its_state() {
+        let span = [0xab; 8];
+        for (came, goes) in [
+            (Some(PARENT), "00-4bf92f3577b34da6a3ce929d0e0e4736-abababababababab-01"),
+            (
+                Some("cc-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-0b-more"),
+                "00-4bf92f3577b34da6a3ce929d0e0e4736-abababababababab-03",
+            ),
+            (None, "01"),
+        ] {
+            let mut headers = HeaderMap::new();
+            if let Some(came) = came {
+                headers.insert(TRACEPARENT, HeaderValue::from_static(came));
+            }
+            headers.insert(TRACESTATE, HeaderValue::from_static("vendor=1"));
+            let mut identifiers = Identifiers::of(&headers);
+            let context = identifiers.context().unwrap();
+            assert_eq!(context.parent, came.map(|_| [0, 0xf0, 0x67, 0xaa, 0x0b, 0xa9, 0x02, 0xb7]));
+            assert_eq!(hex(&context.trace), identifiers.trace_id());
+            identifiers.continue_in(&span);
+            identifiers.write(&mut headers);
+            let sent = headers[TRACEPARENT].to_str().unwrap();
+            assert!(sent.ends_with(goes) && sent.contains("-abababababababab-"), "{came:?} {sent}");
+            assert!(is_traceparent(sent.as_bytes()) && sent.contains(&hex(&context.trace)));
+            assert_eq!(headers.contains_key(TRACESTATE), came.is_some());
+        }
+    }
+
+    #[test]
+    fn a_state_that_cannot_be_shown_is_no_spans_state() {
+        for (came, kept) in
+            [(&["a=1"][..], true), (&["a=1", "b=2"], false), (&["caf\u{e9}=1"], false), (&[&"x".repeat(513)], false)]
+        {
+            let mut headers = HeaderMap::new();
+            for state in came {
+                headers.append(TRACESTATE, HeaderValue::from_bytes(state.as_bytes()).unwrap());
+            }
+            assert_eq!(state(&headers).is_some(), kept, "{came:?}");
         }
     }
 

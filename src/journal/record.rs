@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use http::{HeaderMap, HeaderValue, Method, StatusCode, Uri};
 use tracing::Level;
@@ -15,13 +15,14 @@ use crate::policy::Route;
 use crate::target::{Peer, Target, Trust};
 
 use super::client::client_address;
-use super::{Identifiers, Recent, RecentRefusal};
+use super::trace::Ending;
+use super::{Identifiers, Lap, Recent, RecentRefusal, Traced, Tracer};
 
 /// The status in the log of a request whose client went away before there was an answer: nobody was sent it.
 const CLIENT_GONE: u16 = 499;
 
-/// What is known of a request so far. Counts and logs it exactly once: when it is finished, else when it is dropped,
-/// which is what hyper does to a request whose client went away.
+/// What is known of a request so far. Counts, logs and traces it exactly once: when it is finished, else when it is
+/// dropped, which is what hyper does to a request whose client went away.
 #[derive(Debug)]
 pub struct Record {
     /// By which names it is found again.
@@ -36,15 +37,17 @@ pub struct Record {
     pub admission: Option<Arc<Admission>>,
     /// What CORS tells the asking origin.
     pub allowed_origin: Option<HeaderValue>,
-    /// How long the decision took.
-    pub decision: Option<Duration>,
-    /// How long the upstream took to its response head.
-    pub upstream: Option<Duration>,
+    /// The decision.
+    pub decision: Option<Lap>,
+    /// The upstream, to its response head.
+    pub upstream: Option<Lap>,
     /// Of a request that was refused, or would have been: the key that its proof names, proved or not.
     pub claimed_key: Option<Thumbprint>,
+    /// Of a request that is traced. Without a tracer this is all there is of tracing: an absence.
+    pub traced: Option<Box<Traced>>,
     recent: Arc<Recent>,
-    now: Timestamp,
-    started: Instant,
+    pub(super) now: Timestamp,
+    pub(super) started: Instant,
     unrouted: Arc<RouteMetrics>,
     line: Option<Line>,
     finished: bool,
@@ -64,7 +67,7 @@ impl Record {
         (method, uri, headers): (&Method, &Uri, &HeaderMap),
         peer: &Peer,
         trust: &Trust,
-        (unrouted, recent): (&Arc<RouteMetrics>, &Arc<Recent>),
+        (unrouted, recent, tracer): (&Arc<RouteMetrics>, &Arc<Recent>, Option<&Arc<Tracer>>),
         now: Timestamp,
     ) -> Self {
         let line = tracing::enabled!(target: "dpop_gate::access", Level::INFO).then(|| {
@@ -75,8 +78,10 @@ impl Record {
                 path: path.bytes().all(|byte| byte.is_ascii_graphic()).then(|| path.to_owned()),
             }
         });
+        let mut identifiers = Identifiers::of(headers);
         Self {
-            identifiers: Identifiers::of(headers),
+            traced: tracer.and_then(|tracer| tracer.begin(headers, &mut identifiers)),
+            identifiers,
             method: method.clone(),
             target: None,
             route: None,
@@ -94,13 +99,15 @@ impl Record {
         }
     }
 
-    /// Counts and logs.
+    /// Counts, logs and traces.
     pub fn finish(mut self, outcome: Outcome, reason: Option<Reason>, status: StatusCode) {
-        self.close(outcome, reason, status.as_u16());
+        self.close(outcome, reason, Some(status.as_u16()));
     }
 
-    fn close(&mut self, outcome: Outcome, refused: Option<Reason>, status: u16) {
+    /// `answered` is absent where the client went away before.
+    fn close(&mut self, outcome: Outcome, refused: Option<Reason>, answered: Option<u16>) {
         self.finished = true;
+        let status = answered.unwrap_or(CLIENT_GONE);
         let reported = self.admission.as_ref().and_then(|admission| admission.reported());
         let reason = refused.or(reported.map(|refusal| refusal.reason()));
         let metrics = self.route.as_ref().map_or(&self.unrouted, |route| &route.metrics);
@@ -117,12 +124,16 @@ impl Record {
         if let Some(line) = &self.line {
             self.log(line, metrics, outcome, reason, status);
         }
+        if let Some(traced) = self.traced.take() {
+            traced.finish(self, &Ending { outcome, reason, status: answered });
+        }
     }
 
     fn log(&self, line: &Line, metrics: &RouteMetrics, outcome: Outcome, reason: Option<Reason>, status: u16) {
         let token = self.admission.as_ref().and_then(|admission| admission.token());
         let claim = |name| token.and_then(|token| token.claim(name)).and_then(|value| value.as_str());
         let jkt = self.admission.as_ref().and_then(|admission| admission.jkt()).map(ToString::to_string);
+        let [decision, upstream] = [self.decision, self.upstream].map(|lap| lap.and_then(|lap| lap.took()));
         tracing::info!(
             target: "dpop_gate::access",
             request_id = self.identifiers.request_id(),
@@ -137,8 +148,8 @@ impl Record {
             sub = claim("sub"),
             client_id = claim("client_id"),
             jkt = jkt.as_deref(),
-            decision_us = self.decision.map(|time| u64::try_from(time.as_micros()).unwrap_or(u64::MAX)),
-            upstream_ms = self.upstream.map(|time| u64::try_from(time.as_millis()).unwrap_or(u64::MAX)),
+            decision_us = decision.map(|time| u64::try_from(time.as_micros()).unwrap_or(u64::MAX)),
+            upstream_ms = upstream.map(|time| u64::try_from(time.as_millis()).unwrap_or(u64::MAX)),
         );
     }
 }
@@ -146,7 +157,7 @@ impl Record {
 impl Drop for Record {
     fn drop(&mut self) {
         if !self.finished {
-            self.close(Outcome::Failed, None, CLIENT_GONE);
+            self.close(Outcome::Failed, None, None);
         }
     }
 }

@@ -1,7 +1,6 @@
 //! A request's journey.
 
 use std::sync::Arc;
-use std::time::Instant;
 
 use bytes::Bytes;
 use http::header::{ACCESS_CONTROL_ALLOW_ORIGIN, ALLOW, CONNECTION, CONTENT_LENGTH, TRANSFER_ENCODING};
@@ -12,7 +11,7 @@ use hyper::body::Incoming;
 
 use crate::clock::Timestamp;
 use crate::gate::{Admission, Facts, Refusal, Reply, Spend, allowed_origin, error_reply, write_cors};
-use crate::journal::Record;
+use crate::journal::{Lap, Record};
 use crate::metrics::{Outcome, Reason};
 use crate::policy::Route;
 use crate::target::{Peer, Target, TargetError};
@@ -46,7 +45,7 @@ impl Proxy {
     pub async fn handle(&self, request: Request<Incoming>, peer: &Peer) -> Response<Body> {
         let live = self.live.load_full();
         let now = self.clock.now();
-        let counted = (&live.unrouted, &live.recent);
+        let counted = (&live.unrouted, &live.recent, live.tracer.as_ref());
         let mut record = Record::begin(head(&request), peer, &live.gate.trust, counted, now);
         let version = request.version();
         // From here on the body reads itself to its end wherever the journey stops.
@@ -104,16 +103,16 @@ impl Proxy {
         record.allowed_origin = route.cors.as_ref().and_then(|cors| allowed_origin(cors, request.headers()));
         within_limit(request.body().size_hint().lower(), live.body_bytes)?;
 
-        let began = Instant::now();
+        let decision = record.decision.insert(Lap::begin());
         let admitted = {
             let as_websocket = [Method::CONNECT.as_str(), Method::GET.as_str()];
             let as_sent = [method.as_str()];
             let methods = if matches!(upgrade, Some(Upgrade::Stream { .. })) { &as_websocket[..] } else { &as_sent };
             let facts = Facts { methods, target, headers: request.headers(), peer, spend: Spend::Consume };
-            live.gate.admit(route, &facts, now).await
+            let waits = record.traced.as_ref().map(|traced| &traced.waits);
+            live.gate.admit(route, &facts, now, waits).await
         };
-        record.decision = Some(began.elapsed());
-        self.metrics.decision_seconds.observe(began.elapsed().as_secs_f64());
+        self.metrics.decision_seconds.observe(decision.end().as_secs_f64());
         if admitted.as_ref().map_or(true, |admission| admission.reported().is_some()) {
             record.claimed_key = live.recent.claimed_key(request.headers(), now);
         }
@@ -122,9 +121,9 @@ impl Proxy {
         let identifiers = &record.identifiers;
         let outbound = Outbound { gate: &live.gate, route, admission, target, peer, identifiers, now };
         let request = towards_upstream(request, method, outbound, upgrade.as_ref())?;
-        let began = Instant::now();
+        let forwarded = record.upstream.insert(Lap::begin());
         let reply = send(live, route, request, watch).await;
-        record.upstream = Some(began.elapsed());
+        forwarded.end();
         let outcome = if admission.reported().is_some() { Outcome::Reported } else { Outcome::Allowed };
         Ok((outcome, towards_client(reply?, admission, upgrade)?))
     }

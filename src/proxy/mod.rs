@@ -16,7 +16,7 @@ use arc_swap::ArcSwap;
 
 use crate::clock::Clock;
 use crate::gate::Gate;
-use crate::journal::Recent;
+use crate::journal::{Recent, Tracer};
 use crate::metrics::{Metrics, RouteMetrics};
 
 use upstream::Upstream;
@@ -39,6 +39,8 @@ pub struct Live {
     pub unrouted: Arc<RouteMetrics>,
     /// The latest refusals, for the status page.
     pub recent: Arc<Recent>,
+    /// Who traces requests, if anybody does.
+    pub tracer: Option<Arc<Tracer>>,
 }
 
 /// The proxy: the running configuration and the clock.

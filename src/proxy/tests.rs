@@ -74,6 +74,7 @@ async fn stage() -> Stage {
         body_pause: Duration::from_secs(60),
         unrouted: metrics.route("none"),
         recent: Arc::default(),
+        tracer: None,
     };
     let live = Arc::new(ArcSwap::from_pointee(live));
     let proxy = Arc::new(Proxy::new(live, Clock::System, Arc::clone(&metrics)));

@@ -1,6 +1,7 @@
-//! Logs: one JSON object a line where standard error is not a terminal, plain text where it is.
+//! Logs: one JSON object a line where standard error is not a terminal, plain text where it is. Traces: [`otlp`].
 
 mod format;
+pub mod otlp;
 #[cfg(test)]
 mod tests;
 

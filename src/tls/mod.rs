@@ -155,12 +155,17 @@ pub fn issuer_config() -> Result<Arc<ClientConfig>, TlsError> {
     match client_config(&ClientTls::default()) {
         Err(error @ TlsError::NoSystemRoots) => {
             tracing::warn!(%error, "issuers behind https cannot be verified");
-            let builder = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()));
-            let builder = builder.with_safe_default_protocol_versions().map_err(TlsError::Setup)?;
-            Ok(Arc::new(builder.with_root_certificates(RootCertStore::empty()).with_no_client_auth()))
+            trusting_nobody()
         }
         config => config,
     }
+}
+
+/// No roots: for whoever speaks plain http, and would be refused every certificate.
+pub fn trusting_nobody() -> Result<Arc<ClientConfig>, TlsError> {
+    let builder = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()));
+    let builder = builder.with_safe_default_protocol_versions().map_err(TlsError::Setup)?;
+    Ok(Arc::new(builder.with_root_certificates(RootCertStore::empty()).with_no_client_auth()))
 }
 
 fn client_verifier(options: &ClientAuth) -> Result<Arc<dyn ClientCertVerifier>, TlsError> {

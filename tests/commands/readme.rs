@@ -150,6 +150,23 @@ fn output(arguments: &[&str]) -> String {
     String::from_utf8(output.stdout).unwrap()
 }
 
+/// `benches/run` knows its rows without a build.
+#[test]
+fn the_page_of_the_benches_explains_every_row() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let help = Command::new(root.join("benches/run")).arg("--help").output().unwrap();
+    let help = String::from_utf8(help.stdout).unwrap();
+    let rows = help.split_once("rows: ").unwrap_or_else(|| panic!("{help}")).1;
+    let rows: BTreeSet<&str> = rows.split([',', ' ', '\n']).filter(|row| !row.is_empty()).collect();
+    let page = std::fs::read_to_string(root.join("benches/README.md")).unwrap();
+    let explained = page.lines().filter_map(|line| line.strip_prefix("| `")?.split_once(" |"));
+    let explained: BTreeSet<&str> = explained.flat_map(|(names, _)| names.split(['`', ',', ' '])).collect();
+    for row in &rows {
+        assert!(explained.contains(row), "benches/README.md does not say what {row} is");
+    }
+    assert!(rows.len() > 10, "{rows:?}");
+}
+
 #[test]
 fn the_yaml_of_the_guide_is_a_configuration() {
     let folder = tempfile::tempdir().unwrap();

@@ -15,7 +15,7 @@ use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_check_response::ServingStatus;
 use tonic_health::pb::health_client::HealthClient;
 
-use super::harness::{Authority, Client, Prepared, World, soon};
+use super::harness::{Authority, Client, Collector, Prepared, World, soon};
 
 async fn world(change: impl FnOnce(&mut Value)) -> World {
     World::with(|settings| {
@@ -254,4 +254,25 @@ async fn a_question_shows_no_credential_in_any_log() {
     asking.allowed(question(&asking.client.get("/orders/1").prepare())).await;
     asking.denied(question(&asking.client.get("/orders/1").bearer().prepare())).await;
     assert_eq!(asking.world.gate.requests_logged().len(), 3);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_decision_is_traced_below_envoys_own_span_else_below_its_clients() {
+    let collector = Collector::start().await;
+    let mut asking = Asking::with(|settings| settings["traces"] = json!({"otlp": collector.url()})).await;
+    let [client, envoy] = ["c", "e"].map(|digit| format!("00-{}-{}-01", "7".repeat(32), digit.repeat(16)));
+    for envoys in [Some(&envoy), None] {
+        let prepared = asking.client.get("/orders/1").header("traceparent", &client).prepare();
+        let mut call = tonic::Request::new(question(&prepared));
+        if let Some(envoys) = envoys {
+            call.metadata_mut().insert("traceparent", envoys.parse().unwrap());
+        }
+        let answer = soon("an answer", asking.envoy.check(call)).await.unwrap().into_inner();
+        assert!(matches!(answer.http_response, Some(HttpResponse::OkResponse(_))), "{answer:?}");
+    }
+    asking.world.gate.signal("TERM");
+    assert!(asking.world.gate.ended().await.success());
+    let spans = collector.spans();
+    let servers = spans.iter().filter(|span| span.trace == "7".repeat(32) && span.name == "GET /orders/");
+    assert_eq!(servers.map(|span| span.parent.clone()).collect::<Vec<_>>(), ["e".repeat(16), "c".repeat(16)]);
 }

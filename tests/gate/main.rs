@@ -26,3 +26,4 @@ mod returning_keys;
 mod shared_store;
 mod smuggling;
 mod streaming;
+mod traces;

@@ -10,11 +10,14 @@ use std::time::{Duration, Instant};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::{Value, json};
 
-use super::harness::{AUDIENCE, Client, Key, SOON, World, exchange, now, push};
+use super::harness::{AUDIENCE, Client, Collector, Key, Redis, SOON, World, exchange, now, push};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_panel_and_every_alert_finds_data_in_a_real_prometheus() {
+    let (redis, collector) = (Redis::start().await, Collector::start().await);
     let world = World::with(|settings| {
+        settings["dpop"]["replay"] = json!({"store": "redis", "redis": {"url": redis.url(), "timeout": "2s"}});
+        settings["traces"] = json!({"otlp": collector.url()});
         // Opaque tokens of an issuer that never answers, and a route that only reports.
         push(
             &mut settings["issuers"],

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use zeroize::Zeroizing;
 
+use crate::config::raw;
 use crate::secret::Secret;
 use crate::tls::{ClientTls, ServerTls, TlsError, client_config, server_config};
 
@@ -69,6 +70,13 @@ impl Checker<'_> {
         }
     }
 
+    /// TLS towards somebody who has a section `tls` of these three files; without one, the system's roots.
+    pub(super) fn tls_towards(&mut self, key: &str, tls: Option<&raw::ClientTls>) -> Option<Arc<rustls::ClientConfig>> {
+        let file = |file: fn(&raw::ClientTls) -> &Option<String>| tls.and_then(|tls| file(tls).as_deref());
+        let ca = file(|tls| &tls.ca);
+        self.client_tls_files(key, ca, file(|tls| &tls.client_certificate), file(|tls| &tls.client_key))
+    }
+
     /// The same of files as they are written: a certificate and its key come together.
     pub(super) fn client_tls_files(
         &mut self,
@@ -119,7 +127,7 @@ impl Checker<'_> {
         }
     }
 
-    fn tls_error(&mut self, key: &str, files: &[(&str, Option<&PathBuf>)], error: &TlsError) {
+    pub(super) fn tls_error(&mut self, key: &str, files: &[(&str, Option<&PathBuf>)], error: &TlsError) {
         let (path, expected) = match error {
             TlsError::Read { path, .. } => (Some(path), "a file that can be read"),
             TlsError::NoCertificate(path) => (Some(path), "PEM with a BEGIN CERTIFICATE, the leaf first"),

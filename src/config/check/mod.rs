@@ -9,6 +9,7 @@ mod limits;
 mod listen;
 mod replay;
 mod route;
+mod traces;
 mod upstream;
 
 use std::path::{Path, PathBuf};
@@ -37,6 +38,7 @@ pub(super) fn check(file: &raw::File, folder: &Path, report: &mut Report) -> Opt
     let routes = checker.routes(file);
     let identity = checker.identity(file);
     let (limits, body_bytes) = checker.limits(&file.limits);
+    let traces = file.traces.as_ref().and_then(|traces| checker.traces(traces));
     Some(Config {
         listeners,
         admin,
@@ -53,6 +55,7 @@ pub(super) fn check(file: &raw::File, folder: &Path, report: &mut Report) -> Opt
         identity: identity?,
         limits,
         body_bytes,
+        traces,
         warnings: Vec::new(),
     })
 }

@@ -111,7 +111,7 @@ impl Checker<'_> {
         Some(password)
     }
 
-    fn redis_tls(&mut self, place: &Place, tls: Option<&raw::RedisTls>) -> Option<Arc<rustls::ClientConfig>> {
+    fn redis_tls(&mut self, place: &Place, tls: Option<&raw::ClientTls>) -> Option<Arc<rustls::ClientConfig>> {
         let key = "dpop.replay.redis.tls";
         if !place.is_tls {
             if tls.is_some() {
@@ -119,8 +119,6 @@ impl Checker<'_> {
             }
             return None;
         }
-        let file = |file: fn(&raw::RedisTls) -> &Option<String>| tls.and_then(|tls| file(tls).as_deref());
-        let ca = file(|tls| &tls.ca);
-        self.client_tls_files(key, ca, file(|tls| &tls.client_certificate), file(|tls| &tls.client_key))
+        self.tls_towards(key, tls)
     }
 }

@@ -119,6 +119,14 @@ pub(super) fn assertion_lifetime() -> Span {
     Span::of("60s")
 }
 
+pub(super) fn service_name() -> String {
+    "dpop-gate".to_owned()
+}
+
+pub(super) fn whole() -> f64 {
+    1.0
+}
+
 pub(super) fn yes() -> bool {
     true
 }

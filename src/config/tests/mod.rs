@@ -2,6 +2,7 @@
 
 mod damaged;
 mod shared_store;
+mod traces;
 
 use std::path::Path;
 
@@ -78,6 +79,7 @@ fn the_good_file_is_good_and_has_the_defaults() {
     assert_eq!((config.body_bytes, config.limits.connections), (0, 10_000));
     assert_eq!(config.routes[0].label, "/orders/");
     assert!(config.upstreams[0].preserve_host);
+    assert!(config.traces.is_none());
     assert!(config.trust.proxies.is_empty());
     assert_eq!(config.forward_auth_trust.proxies.len(), 2);
 }

@@ -98,7 +98,8 @@ struct Check {
 impl Authorization for Check {
     async fn check(&self, request: tonic::Request<CheckRequest>) -> Result<Response<CheckResponse>, Status> {
         let live = self.door.live.load_full();
-        let question = Question::read(request.into_inner(), &self.peer)?;
+        let (metadata, _, question) = request.into_parts();
+        let question = Question::read(question, &self.peer)?.within(metadata.as_ref());
         let head = (&question.method, &question.uri, &question.headers);
         let now = self.door.clock.now();
         let record = live.record(head, &self.peer, now);

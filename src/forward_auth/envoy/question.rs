@@ -20,6 +20,10 @@ use crate::target::{Peer, Scheme, Target, TargetError, Trust};
 /// The context extension that names a route of ours.
 const ROUTE: &str = "route";
 
+/// W3C Trace Context.
+const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
+const TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
+
 /// What Envoy asks about.
 pub(super) struct Question {
     pub(super) method: Method,
@@ -60,6 +64,17 @@ impl Question {
             host,
             path,
         })
+    }
+
+    /// The same, within the trace that the call itself belongs to: where Envoy traces, its own span of this question is
+    /// nearer than what its client sent.
+    pub(super) fn within(mut self, call: &HeaderMap) -> Self {
+        if let Some(parent) = call.get(TRACEPARENT) {
+            self.headers.insert(TRACEPARENT, parent.clone());
+            self.headers.remove(TRACESTATE);
+            self.headers.extend(call.get(TRACESTATE).map(|state| (TRACESTATE, state.clone())));
+        }
+        self
     }
 
     /// The request as the client addressed it.

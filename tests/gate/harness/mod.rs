@@ -5,6 +5,7 @@
 //! what it logged.
 
 mod client;
+mod collector;
 mod gate;
 mod issuer;
 mod keys;
@@ -17,6 +18,7 @@ mod upstream;
 mod world;
 
 pub use client::{Answer, Call, Client, Prepared, exchange, exchange_on, http1, http2, try_exchange};
+pub use collector::{Collector, Told};
 pub use gate::{Gate, Gates, run, run_with};
 pub use issuer::Issuer;
 pub use keys::{Jws, Key, now, random};
