@@ -19,7 +19,7 @@ use dpop_gate::clock::{Clock, Timestamp};
 use dpop_gate::dpop::{Proof, ProofPolicy};
 use dpop_gate::gate::{Facts, ForwardToken, Gate, IdentityOptions, Spend};
 use dpop_gate::issuer::{Bounds, IssuerOptions, Issuers, Source};
-use dpop_gate::jose::{Algorithm, PrivateKey, PublicKey, StrictValue, Thumbprint};
+use dpop_gate::jose::{Algorithm, PrivateKey, PublicKey, StrictValue, TableSize, Thumbprint};
 use dpop_gate::metrics::Metrics;
 use dpop_gate::nonce::{NonceOptions, Nonces, ProcessTag};
 use dpop_gate::policy::{Auth, Mode, PathMatch, Requirement, Route, RouteMatch, Routes};
@@ -27,6 +27,7 @@ use dpop_gate::replay::{MemoryOptions, MemoryStore, ProofId, ReplayStore};
 use dpop_gate::secret::Secret;
 use dpop_gate::target::{Peer, Scheme, Target, Trust};
 use dpop_gate::token::TokenTypes;
+use dpop_gate::verifier::{self, Verifier};
 use http::{HeaderMap, Method};
 use on_core::on_core;
 use prometheus::IntGauge;
@@ -141,7 +142,13 @@ fn verification(c: &mut Criterion<OnCore>) {
     c.bench_function("verify under a key that was not seen before", |b| {
         b.iter(|| assert!(key.verify(Algorithm::Es256, black_box(&message), black_box(&signature))));
     });
-    // A returning key's tables have their place here.
+    for size in [TableSize::Small, TableSize::Large] {
+        let table = key.table(size).unwrap();
+        c.bench_function(&format!("verify under a returning key, {size:?} table").to_lowercase(), |b| {
+            b.iter(|| assert!(table.verify(black_box(&message), black_box(&signature))));
+        });
+    }
+    c.bench_function("make a returning key's table", |b| b.iter(|| black_box(key).table(TableSize::Small)));
 }
 
 /// A gate with one issuer and one route, as `benches/run` configures it.
@@ -167,6 +174,8 @@ fn gate(jwks: &std::path::Path) -> Gate {
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let tls = rustls::ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
     let tls = Arc::new(tls.with_root_certificates(rustls::RootCertStore::empty()).with_no_client_auth());
+    let tables = verifier::Options { entries: 10_000, after: 2 };
+    let verifier = Arc::new(Verifier::new(tables, metrics.key_tables.clone()));
     Gate {
         trust: Trust::default(),
         routes: Routes::new(vec![route]),
@@ -183,8 +192,10 @@ fn gate(jwks: &std::path::Path) -> Gate {
             Clock::System,
             Arc::clone(&metrics),
             tls,
+            Arc::clone(&verifier),
             None,
         )),
+        verifier,
         identity: IdentityOptions { headers: Vec::new(), forward_token: ForwardToken::No, assertion: None },
         metrics,
     }
@@ -211,7 +222,7 @@ fn decision(c: &mut Criterion<OnCore>) {
     };
     let admit = async |headers: HeaderMap| {
         let facts = Facts { methods: &["GET"], target: &target, headers: &headers, peer: &peer, spend: Spend::Consume };
-        gate.admit(&route, &facts, now).await.unwrap();
+        gate.admit(&route, &facts, now, None).await.unwrap();
     };
     // The first one fetches the issuer's keys; none after it waits for anything.
     tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(admit(request()));

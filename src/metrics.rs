@@ -153,9 +153,9 @@ pub struct Metrics {
     token_cache: [IntCounter; 2],
     jwks_refresh: IntCounterVec,
     jwks_refreshed: IntGaugeVec,
-    traces: IntCounterVec,
     /// Of the tables for keys that come back.
     pub key_tables: KeyTableMetrics,
+    traces: IntCounterVec,
     /// Time that the gate took to decide, without the upstream.
     pub decision_seconds: Histogram,
     /// Proofs held in the memory store.
@@ -206,8 +206,6 @@ impl Metrics {
             &["issuer"],
         )?;
         registry.register(Box::new(jwks_refreshed.clone()))?;
-        let traces =
-            counters("dpop_gate_traces_total", "Traced requests, by what became of their spans.", &["result"])?;
         let signatures = counters(
             "dpop_gate_signatures_checked_total",
             "Signatures checked, by a table for the key or by the library alone.",
@@ -215,6 +213,8 @@ impl Metrics {
         )?;
         let built = IntCounter::new("dpop_gate_key_tables_built_total", "Tables made for keys that came back.")?;
         registry.register(Box::new(built.clone()))?;
+        let traces =
+            counters("dpop_gate_traces_total", "Traced requests, by what became of their spans.", &["result"])?;
         let build =
             IntCounterVec::new(Opts::new("dpop_gate_build_info", "The version that runs; always 1."), &["version"])?;
         registry.register(Box::new(build.clone()))?;
@@ -520,11 +520,11 @@ mod tests {
             "dpop_gate_token_cache_total{result=\"hit\"} 1",
             "dpop_gate_jwks_refresh_total{issuer=\"https://id.example.com\",result=\"ok\"} 1",
             "dpop_gate_jwks_refreshed_timestamp_seconds{issuer=\"https://id.example.com\"} 1800000000",
-            "dpop_gate_traces_total{result=\"dropped\"} 1",
             "dpop_gate_key_tables 0",
             "dpop_gate_key_tables_built_total 0",
             "dpop_gate_signatures_checked_total{by=\"library\"} 0",
             "dpop_gate_signatures_checked_total{by=\"table\"} 0",
+            "dpop_gate_traces_total{result=\"dropped\"} 1",
             "dpop_gate_connections 0",
             "dpop_gate_decision_seconds_count 0",
             "dpop_gate_request_seconds_count{route=\"orders\"} 5",
