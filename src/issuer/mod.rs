@@ -95,7 +95,7 @@ pub struct Bounds {
 impl Default for Bounds {
     fn default() -> Self {
         Self {
-            cached_tokens: 10_000,
+            cached_tokens: 16_384,
             refresh_after: Duration::from_secs(300),
             refetch_interval: Duration::from_secs(10),
             fetch_timeout: Duration::from_secs(5),
