@@ -136,8 +136,7 @@ static_resources:
               typed_config:
                 "@type": {types}.filters.network.http_connection_manager.v3.HttpConnectionManager
                 stat_prefix: hop
-                generate_request_id: false
-                http_filters:
+                  http_filters:
                   - name: envoy.filters.http.router
                     typed_config:
                       "@type": {types}.filters.http.router.v3.Router

@@ -18,7 +18,7 @@ use crate::proxy::upstream::{self, Upstream};
 use crate::proxy::{self, Proxy};
 use crate::replay::RedisStore;
 use crate::server::{
-    Bounds, Door, Handler, Inherited, Limits, ListenAddress, Listener, ListenerOptions, Service, Sharing, Socket,
+    Bounds, Door, Handler, Inherited, Limits, ListenAddress, Listener, ListenerOptions, Loops, Service, Sharing, Socket,
 };
 use crate::target::Peer;
 use crate::tls::{Rotating, ServerTls};
@@ -100,6 +100,10 @@ impl Doors {
         let listening =
             |door: &OpenDoor| Listening { door: door.purpose.kind.as_str(), address: door.listener.address().clone() };
         self.open.iter().map(listening).collect()
+    }
+
+    pub(super) fn loops(&self) -> &Loops {
+        self.bounds.loops()
     }
 
     pub(super) fn limits(&self) -> Limits {

@@ -125,7 +125,10 @@ async fn start_on(
     getrandom::fill(&mut process.0).map_err(StartError::Random)?;
     let options = live::memory_options(&config, started);
     let memory = Arc::new(MemoryStore::new(options, metrics.replay_entries.clone()));
-    let replay = live::replay_store(config.redis.clone(), &memory, &clock, &metrics, None);
+    let replay = {
+        let _on_a_loop = loops.enter();
+        live::replay_store(config.redis.clone(), &memory, &clock, &metrics, None)
+    };
 
     let (limits, listeners, admin) = (config.limits, config.listeners.clone(), config.admin);
     let recent = Arc::default();
@@ -202,7 +205,10 @@ impl Running {
         let capacity = config.replay_capacity;
         let (clock, metrics) = (&self.shared.clock, &*self.shared.metrics);
         let memory = self.replay.memory();
-        let replay = live::replay_store(config.redis.clone(), memory, clock, metrics, Some(&self.replay));
+        let replay = {
+            let _on_a_loop = self.doors.loops().enter();
+            live::replay_store(config.redis.clone(), memory, clock, metrics, Some(&self.replay))
+        };
         // What was spent at a shared store so far, this process' memory alone would not know.
         let began = if self.replay.shared().is_some() && replay.shared().is_none() { clock.now() } else { self.since };
         let options = live::memory_options(&config, began);

@@ -211,20 +211,4 @@ mod tests {
             assert_eq!(found.as_ref().and_then(|value| value.to_str().ok()), expected, "{claim}: {value}");
         }
     }
-
-    #[test]
-    fn what_is_ours_replaces_every_line_of_that_name() {
-        let mut headers = HeaderMap::new();
-        headers.append("x-auth-subject", HeaderValue::from_static("root"));
-        headers.append("x-auth-subject", HeaderValue::from_static("admin"));
-        headers.append("accept", HeaderValue::from_static("*/*"));
-        let mut ours = HeaderMap::new();
-        ours.append("x-auth-subject", HeaderValue::from_static("alice"));
-        ours.append("x-auth-groups", HeaderValue::from_static("a"));
-        ours.append("x-auth-groups", HeaderValue::from_static("b"));
-        overwrite(&mut headers, ours);
-        assert_eq!(headers.get_all("x-auth-subject").iter().collect::<Vec<_>>(), ["alice"]);
-        assert_eq!(headers.get_all("x-auth-groups").iter().collect::<Vec<_>>(), ["a", "b"]);
-        assert!(headers.contains_key("accept"));
-    }
 }

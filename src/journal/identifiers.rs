@@ -1,11 +1,14 @@
 //! `X-Request-Id` and W3C `traceparent`: passed on where they are sound, else made.
 
+use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue};
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 const TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
 
+/// Digits of an `X-Request-Id` of ours.
+const REQUEST_ID_BYTES: usize = 32;
 /// Longest `X-Request-Id` that is believed, in bytes.
 const MAX_REQUEST_ID: usize = 128;
 /// Longest `tracestate` that a span is given, in bytes: what everybody has to pass on (W3C Trace Context
@@ -44,13 +47,15 @@ impl Identifiers {
     pub fn of(headers: &HeaderMap) -> Self {
         let request_id = only(headers, &REQUEST_ID).filter(|id| is_request_id(id.as_bytes())).cloned();
         let traceparent = only(headers, &TRACEPARENT).filter(|parent| is_traceparent(parent.as_bytes())).cloned();
-        Self {
-            request_made: request_id.is_none(),
-            trace_made: traceparent.is_none(),
-            trace_continued: false,
-            request_id: request_id.unwrap_or_else(make_request_id),
-            traceparent: traceparent.unwrap_or_else(make_traceparent),
-        }
+        let (request_made, trace_made) = (request_id.is_none(), traceparent.is_none());
+        let (request_id, traceparent) = match (request_id, traceparent) {
+            (Some(request_id), Some(traceparent)) => (request_id, traceparent),
+            (request_id, traceparent) => {
+                let made = make();
+                (request_id.unwrap_or(made.0), traceparent.unwrap_or(made.1))
+            }
+        };
+        Self { request_id, traceparent, request_made, trace_made, trace_continued: false }
     }
 
     /// For logs.
@@ -89,7 +94,7 @@ impl Identifiers {
         let flags = self.context().map_or(SAMPLED, |context| context.flags);
         // Of a later version nothing but what version 00 has is understood, so version 00 is written (section 4.3).
         let span = u64::from_be_bytes(*span);
-        self.traceparent = value(format!("00-{}-{span:016x}-{flags:02x}", self.trace_id()).as_bytes());
+        self.traceparent = value(format!("00-{}-{span:016x}-{flags:02x}", self.trace_id()));
         self.trace_continued = true;
     }
 
@@ -97,7 +102,7 @@ impl Identifiers {
     pub(super) fn leave_unsampled(&mut self) {
         let sound = self.traceparent.to_str().ok().and_then(|parent| parent.get(..53));
         if let Some(rest) = sound {
-            self.traceparent = value(format!("{rest}00").as_bytes());
+            self.traceparent = value(format!("{rest}00"));
         }
     }
 
@@ -157,27 +162,30 @@ fn is_traceparent(parent: &[u8]) -> bool {
         && (version != b"00" || fields.next().is_none())
 }
 
-/// Sampled, since the access log records it, and since an upstream that follows its parent would else record nothing.
-fn make_traceparent() -> HeaderValue {
-    let mut text = *b"00-00000000000000000000000000000000-0000000000000000-01";
-    let [_, _, _, rest @ ..] = &mut text;
-    let (trace, rest) = rest.split_at_mut(32);
-    let (_, span) = rest.split_at_mut(1);
-    // The lowest bits are set so that neither identifier can be all zeros.
-    hex(trace, [fastrand::u64(..), fastrand::u64(..) | 1]);
-    hex(span, [fastrand::u64(..) | 1]);
-    value(&text)
+/// A request identifier, and a `traceparent`: sampled, since the access log records it, and since an upstream that
+/// follows its parent would else record nothing.
+///
+/// Both are random, but nothing is guarded by them: they only have to differ, so the system need not be asked for each.
+/// They share their bytes.
+fn make() -> (HeaderValue, HeaderValue) {
+    let mut text = *b"00000000000000000000000000000000\
+                      00-00000000000000000000000000000000-0000000000000000-01";
+    let (request_id, traceparent) = text.split_at_mut(REQUEST_ID_BYTES);
+    hex(request_id, [fastrand::u64(..), fastrand::u64(..)]);
+    if let [_, _, _, rest @ ..] = traceparent {
+        let (trace, rest) = rest.split_at_mut(32);
+        let (_, span) = rest.split_at_mut(1);
+        // The lowest bits are set so that neither identifier can be all zeros.
+        hex(trace, [fastrand::u64(..), fastrand::u64(..) | 1]);
+        hex(span, [fastrand::u64(..) | 1]);
+    }
+    let mut request_id = Bytes::copy_from_slice(&text);
+    let traceparent = request_id.split_off(REQUEST_ID_BYTES);
+    (value(request_id), value(traceparent))
 }
 
-/// Random, but nothing is guarded by it: it only has to differ, so the system need not be asked for each.
-fn make_request_id() -> HeaderValue {
-    let mut text = [0; 32];
-    hex(&mut text, [fastrand::u64(..), fastrand::u64(..)]);
-    value(&text)
-}
-
-fn value(text: &[u8]) -> HeaderValue {
-    HeaderValue::from_bytes(text).unwrap_or_else(|_| HeaderValue::from_static("-"))
+fn value(text: impl Into<Bytes>) -> HeaderValue {
+    HeaderValue::from_maybe_shared(text.into()).unwrap_or_else(|_| HeaderValue::from_static("-"))
 }
 
 /// Writes the digits of numbers, 16 for each.

@@ -13,7 +13,7 @@ use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use tokio::runtime::{Builder, Handle};
+use tokio::runtime::{Builder, EnterGuard, Handle};
 use tokio::sync::oneshot;
 
 /// Where connections are served. Dropped, the loops end, and what runs on them ends with them.
@@ -44,6 +44,12 @@ impl Loops {
     /// As many loops as this process may use processors: affinity and control groups count.
     pub fn one_a_core() -> io::Result<Self> {
         Self::start(std::thread::available_parallelism().map_or(1, std::num::NonZero::get))
+    }
+
+    /// Until the guard is dropped, what is spawned runs on a loop: for what every request talks to, so that on one core
+    /// that wakes no other thread, and on several at least not always.
+    pub fn enter(&self) -> Option<EnterGuard<'_>> {
+        self.loops.first().map(|first| first.runtime.enter())
     }
 
     fn start(count: usize) -> io::Result<Self> {

@@ -131,6 +131,11 @@ impl Bounds {
         })
     }
 
+    /// Where connections are served.
+    pub fn loops(&self) -> &Loops {
+        &self.loops
+    }
+
     /// The limits in force.
     pub fn limits(&self) -> Limits {
         self.settings.load().limits
