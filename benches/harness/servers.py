@@ -136,11 +136,10 @@ static_resources:
               typed_config:
                 "@type": {types}.filters.network.http_connection_manager.v3.HttpConnectionManager
                 stat_prefix: hop
-                  http_filters:
+                http_filters:
                   - name: envoy.filters.http.router
                     typed_config:
                       "@type": {types}.filters.http.router.v3.Router
-                      suppress_envoy_headers: true
                 route_config:
                   virtual_hosts:
                     - {{name: all, domains: ["*"], routes: [{{match: {{prefix: /}}, route: {{cluster: legacy}}}}]}}
