@@ -1,11 +1,9 @@
 //! The one place that turns a [`Refusal`] into HTTP (contract section 3).
 
-use std::fmt::Write as _;
-
 use bytes::Bytes;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderName, HeaderValue, Response, StatusCode};
-use serde_json::json;
+use serde::Serialize;
 
 use crate::clock::Timestamp;
 use crate::dpop::ProofError;
@@ -24,7 +22,14 @@ pub type Reply = Response<Bytes>;
 
 /// `{"error": ..., "error_description": ...}` with that status, not to be stored.
 pub fn error_reply(status: StatusCode, error: &str, description: &str) -> Reply {
-    let body = json!({ "error": error, "error_description": description }).to_string();
+    /// RFC 6749 section 5.2.
+    #[derive(Serialize)]
+    struct Body<'a> {
+        error: &'a str,
+        error_description: &'a str,
+    }
+    // Two texts are always JSON.
+    let body = serde_json::to_vec(&Body { error, error_description: description }).unwrap_or_default();
     let mut reply = Response::new(Bytes::from(body));
     *reply.status_mut() = status;
     let headers = reply.headers_mut();
@@ -100,32 +105,58 @@ impl Gate {
         route: Option<&Route>,
         target: Option<&Target>,
     ) -> Vec<String> {
-        let named = format!("error=\"{error}\", error_description=\"{description}\"");
-        let mut common = String::new();
         let unmet = matches!(refusal, Refusal::InsufficientScope | Refusal::ClaimMismatch);
-        if let Some(scopes) = route.map(|route| &route.require.scopes).filter(|scopes| unmet && !scopes.is_empty()) {
-            let _ = write!(common, ", scope=\"{}\"", scopes.join(" "));
-        }
-        if let Some(target) = target {
-            let _ = write!(common, ", resource_metadata=\"{}\"", Self::resource_metadata_url(target));
-        }
-        let algorithms: Vec<_> = self.proof.algorithms.iter().map(|algorithm| algorithm.name()).collect();
-        let algorithms = format!("algs=\"{}\"", algorithms.join(" "));
-
-        let dpop = match challenge {
-            Challenge::Bare => format!("DPoP {algorithms}{common}"),
-            Challenge::None | Challenge::Proof | Challenge::Token => format!("DPoP {named}, {algorithms}{common}"),
+        let scopes = route.map(|route| &route.require.scopes).filter(|scopes| unmet && !scopes.is_empty());
+        let common = |text: &mut String| {
+            if let Some(scopes) = scopes {
+                attribute(text, "scope", scopes.iter().map(String::as_str));
+            }
+            if let Some(target) = target {
+                attribute(text, "resource_metadata", [Self::resource_metadata_url(target).as_str()]);
+            }
         };
+        let named = |text: &mut String| {
+            attribute(text, "error", [error]);
+            attribute(text, "error_description", [description]);
+        };
+
+        let mut dpop = String::with_capacity(CHALLENGE_BYTES);
+        dpop.push_str("DPoP");
+        if challenge != Challenge::Bare {
+            named(&mut dpop);
+        }
+        attribute(&mut dpop, "algs", self.proof.algorithms.iter().map(|algorithm| algorithm.name()));
+        common(&mut dpop);
         let mut challenges = vec![dpop];
         if route.is_some_and(|route| route.auth == Auth::DpopOrBearer) {
-            challenges.push(match challenge {
-                Challenge::None | Challenge::Token => format!("Bearer {named}{common}"),
-                Challenge::Bare | Challenge::Proof if common.is_empty() => "Bearer".to_owned(),
-                Challenge::Bare | Challenge::Proof => format!("Bearer {}", common.trim_start_matches(", ")),
-            });
+            let mut bearer = String::with_capacity(CHALLENGE_BYTES);
+            bearer.push_str("Bearer");
+            if matches!(challenge, Challenge::None | Challenge::Token) {
+                named(&mut bearer);
+            }
+            common(&mut bearer);
+            challenges.push(bearer);
         }
         challenges
     }
+}
+
+/// Most challenges are shorter.
+const CHALLENGE_BYTES: usize = 320;
+
+/// Appends a parameter (RFC 9110 section 11.2): words that need no escape, with a space between them.
+fn attribute<'a>(challenge: &mut String, name: &str, words: impl IntoIterator<Item = &'a str>) {
+    // Behind the scheme comes a space, behind a parameter a comma.
+    challenge.push_str(if challenge.ends_with('"') { ", " } else { " " });
+    challenge.push_str(name);
+    challenge.push_str("=\"");
+    for (at, word) in words.into_iter().enumerate() {
+        if at > 0 {
+            challenge.push(' ');
+        }
+        challenge.push_str(word);
+    }
+    challenge.push('"');
 }
 
 /// The contract's table. A total match: a new refusal has to choose its row.

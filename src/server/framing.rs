@@ -184,7 +184,7 @@ impl Framing {
 
     /// Takes a line, or what there is of it; says how many bytes that was.
     fn line(&mut self, bytes: &mut [u8]) -> usize {
-        let Some(end) = bytes.iter().position(|byte| *byte == b'\n') else {
+        let Some(end) = memchr::memchr(b'\n', bytes) else {
             self.keep(bytes);
             return bytes.len();
         };
