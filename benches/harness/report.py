@@ -56,6 +56,8 @@ def ratios(results: Results) -> list[list[str]]:
         ["gate, `public` / nginx hop", "1.2", "1.05", _text(_ratio(public, cpu("nginx")))],
         ["100 returning clients / Envoy's unchecked hop", "0.65", "0.53", _text(_ratio(returning, cpu("envoy")))],
         ["the same / nginx hop", "2.7", "2.1", _text(_ratio(returning, cpu("nginx")))],
+        ["100 returning clients / their requests through Envoy; nginx", "", "",
+         f"{_text(_ratio(returning, cpu('envoy-same')))}; {_text(_ratio(returning, cpu('nginx-same')))}"],
         ["the whole decision (that less `public`) / one raw AWS-LC verification", "0.50", "0.35",
          _text(_ratio(_less(returning, public), raw))],
         ["nonces required / off", "1.05", "", _text(_ratio(cpu("nonces"), returning))],

@@ -53,7 +53,7 @@ class Row:
             used, wall = machine.cpu_nanoseconds(server.pid) - before, time.monotonic() - start
             resident = machine.resident_bytes(server.pid)
             self.judge(server, answered)
-            if isinstance(self.traffic, Signed) and not self.refused:
+            if server.admin and isinstance(self.traffic, Signed) and not self.refused:
                 self.replay(server, load.first())
             for file in {lead.file, load.file}:
                 file.unlink()
@@ -95,11 +95,14 @@ def _refusal(name: str, title: str, reason: str, traffic: Plain | Signed, **opti
     return Row(name, title, _gate(**options), traffic, reason)
 
 
-BASELINES = ("nginx", "envoy")
+BASELINES = ("nginx", "envoy", "nginx-same", "envoy-same")
 _AGAIN = Signed(100, lead=3200, again=True)
 ROWS = [
     Row("nginx", "nginx, plain hop", servers.nginx_hop, Plain("/open/orders")),
     Row("envoy", "Envoy, unchecked hop", servers.envoy_hop, Plain("/open/orders")),
+    # The very requests that the gate gets from its returning clients, forwarded unread.
+    Row("nginx-same", "nginx, the same requests", servers.nginx_hop, _AGAIN),
+    Row("envoy-same", "Envoy, the same requests", servers.envoy_hop, _AGAIN),
     Row("public", "gate, public route", _gate(), Plain("/open/orders")),
     Row("returning", "100 returning clients", _gate(), Signed(100)),
     Row("nonces", "nonces required", _gate(nonces=True), Signed(100, nonce=True)),
