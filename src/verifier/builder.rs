@@ -73,7 +73,7 @@ fn make(job: Job, tables: &Tables<KeyTable>, metrics: &KeyTableMetrics) {
         Job::Pinned(pinned, key) => {
             if let Some(table) = key.table(TableSize::Large) {
                 metrics.built.inc();
-                // Two sets may share a place; whichever came first stays.
+                // Asked for once: nobody else sets it.
                 let _ = pinned.table.set(table);
             }
         }

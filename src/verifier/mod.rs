@@ -14,7 +14,7 @@ mod sightings;
 mod tables;
 
 use std::fmt;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use crate::dpop::SignatureCheck;
@@ -46,6 +46,8 @@ pub struct Verifier {
 pub struct Pinned {
     /// Good signatures so far, while there is no table.
     good: AtomicU32,
+    /// It was asked for.
+    asked: AtomicBool,
     table: OnceLock<KeyTable>,
 }
 
@@ -111,7 +113,12 @@ impl Verifier {
         }
         self.metrics.by_library.inc();
         let good = library();
-        if good && returns && pinned.good.fetch_add(1, Ordering::Relaxed).saturating_add(1) == self.options.after {
+        // Not `==`: a reload may lower `after` below what was counted.
+        if good
+            && returns
+            && pinned.good.fetch_add(1, Ordering::Relaxed).saturating_add(1) >= self.options.after
+            && !pinned.asked.swap(true, Ordering::Relaxed)
+        {
             self.build(Job::Pinned(Arc::clone(pinned), Box::new(key.clone())));
         }
         good
@@ -126,7 +133,10 @@ impl Verifier {
         if let Err(job) = self.builder.build(job, &self.tables, &self.metrics) {
             match job {
                 Job::Client(key) => self.tables.give_up(key.thumbprint()),
-                Job::Pinned(pinned, _) => pinned.good.store(0, Ordering::Relaxed),
+                Job::Pinned(pinned, _) => {
+                    pinned.good.store(0, Ordering::Relaxed);
+                    pinned.asked.store(false, Ordering::Relaxed);
+                }
             }
         }
     }

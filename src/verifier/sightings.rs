@@ -39,6 +39,7 @@ impl Sightings {
         if let Some(last) = places.last_mut() {
             *last = tag | 1;
         }
+        places.rotate_right(1);
         1
     }
 
@@ -81,6 +82,15 @@ mod tests {
         assert_eq!(sightings.count(9 << 8), MOST);
         sightings.age();
         assert_eq!((sightings.count(1 << 8), sightings.count(9 << 8)), (2, MOST / 2 + 1));
+    }
+
+    #[test]
+    fn of_keys_that_are_equally_rare_the_oldest_is_forgotten_first() {
+        let mut sightings = Sightings::new(4);
+        for key in 1..=5 {
+            assert_eq!(sightings.count(key << 8), 1);
+        }
+        assert_eq!([5, 4, 3, 2].map(|key| sightings.count(key << 8)), [2; 4]);
     }
 
     #[test]

@@ -17,7 +17,8 @@ use crate::jose::Thumbprint;
 
 use super::sightings::{MOST, Sightings};
 
-/// Each with a lock of its own, held for a look-up.
+/// Each with a lock of its own, held for a look-up; one for all where there are so few tables that keys could not choose
+/// their shard.
 const SHARDS: usize = 16;
 /// Keys without a table that are remembered, for each table there may be.
 const REMEMBERED: usize = 4;
@@ -91,7 +92,8 @@ impl<T> Known<T> {
 impl<T> Tables<T> {
     /// No more than `entries` tables, for keys that have signed `after` times.
     pub(super) fn new(entries: usize, after: u32, held: IntGauge) -> Self {
-        let a_shard = entries.div_ceil(SHARDS);
+        let shards = if entries < SHARDS * SHARDS { 1 } else { SHARDS };
+        let a_shard = entries.div_ceil(shards);
         let shard = || Shard {
             places: Vec::new(),
             at: HashMap::new(),
@@ -100,7 +102,7 @@ impl<T> Tables<T> {
             budget: 0,
             until_age: a_shard * AGE,
         };
-        let shards = (0..SHARDS).map(|_| Mutex::new(shard())).collect();
+        let shards = (0..shards).map(|_| Mutex::new(shard())).collect();
         Self { shards, hasher: RandomState::new(), entries, after, taken: AtomicUsize::new(0), held }
     }
 
@@ -115,7 +117,7 @@ impl<T> Tables<T> {
     pub(super) fn seen(&self, key: &Thumbprint) -> Sighting {
         let hash = self.hasher.hash_one(key);
         let mut shard = self.shard(hash);
-        shard.grow_older(self.entries.div_ceil(SHARDS) * AGE);
+        shard.grow_older(self.entries.div_ceil(self.shards.len()) * AGE);
         shard.budget = (shard.budget + 1).min(SAVINGS * PRICE * ALMS);
         if shard.at.contains_key(key) {
             return Sighting::Noted;
@@ -135,8 +137,10 @@ impl<T> Tables<T> {
             && shard.places.get(at).is_some_and(|least| least.uses < seen)
         {
             shard.budget -= PRICE * ALMS;
-            self.remove(&mut shard, at);
-            self.taken.fetch_add(1, Ordering::Relaxed);
+            // Its place goes to the newcomer, and not by way of being free: another shard would take it.
+            if shard.take(at).is_some_and(|least| least.table.is_some()) {
+                self.held.dec();
+            }
             shard.push(hash, place);
             return Sighting::Due;
         }
@@ -156,7 +160,8 @@ impl<T> Tables<T> {
         }
     }
 
-    /// The table that was due does not come: the key is a stranger again.
+    /// The table that was due does not come: the key is a stranger again, and the table that it took the place of is
+    /// gone. The budget bounds how often that is.
     pub(super) fn give_up(&self, key: &Thumbprint) {
         let mut shard = self.shard(self.hasher.hash_one(key));
         if let Some(at) = shard.at.get(key).copied() {
@@ -174,8 +179,8 @@ impl<T> Tables<T> {
     }
 
     fn shard(&self, hash: u64) -> MutexGuard<'_, Shard<T>> {
-        let at = usize::try_from(hash).unwrap_or_default() % SHARDS;
-        #[allow(clippy::indexing_slicing, reason = "there are so many")]
+        let at = usize::try_from(hash).unwrap_or_default() % self.shards.len();
+        #[allow(clippy::indexing_slicing, reason = "there are so many, and at least one")]
         self.shards[at].lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -315,6 +320,32 @@ mod tests {
                 assert_eq!(places, tables.taken.load(Ordering::Relaxed));
                 assert_eq!(tables.held.get(), i64::try_from(places).unwrap());
             }
+        }
+    }
+
+    #[test]
+    fn nor_are_there_where_many_threads_take_places_from_one_another() {
+        let tables = tables(300, 1);
+        std::thread::scope(|scope| {
+            for thread in 0..4 {
+                let tables = &tables;
+                scope.spawn(move || {
+                    for round in 0..40 {
+                        sign(tables, (0..500).map(|number| number * 7 + thread * 900 + round % 3));
+                    }
+                });
+            }
+        });
+        let places: usize = tables.shards.iter().map(|shard| shard.lock().unwrap().places.len()).sum();
+        assert_eq!((places, tables.taken.load(Ordering::Relaxed)), (300, 300));
+        assert_eq!(tables.held.get(), 300);
+    }
+
+    #[test]
+    fn a_few_tables_are_for_any_key() {
+        for number in 0..100 {
+            let tables = tables(1, 1);
+            assert_eq!(sign(&tables, [number, number].into_iter()), Tally { by_table: 1, built: 1 });
         }
     }
 

@@ -133,6 +133,20 @@ fn an_issuers_key_has_a_place_that_no_client_takes() {
 }
 
 #[test]
+fn an_issuers_key_gets_its_table_where_a_reload_asks_for_fewer_signatures_than_were_counted() {
+    let ((key, signature), pinned) = (key(Algorithm::Es256), Arc::new(Pinned::default()));
+    let check = |verifier: &Verifier| {
+        assert!(verifier.verify_pinned(&pinned, &key, Algorithm::Es256, (MESSAGE, &signature), || true));
+    };
+    let before = verifier(10, 50);
+    (0..5).for_each(|_| check(&before));
+    let after = verifier(10, 2);
+    check(&after);
+    check(&after);
+    assert_eq!(counts(&after), (1, 1, 1));
+}
+
+#[test]
 fn where_no_builder_takes_it_a_key_asks_again() {
     // A thread that could not be had.
     let builder = Builder::Thread(OnceLock::from(None));
