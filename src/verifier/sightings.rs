@@ -34,12 +34,12 @@ impl Sightings {
             *place = tag | (count(place) + 1).min(u64::from(MOST));
             return u32::try_from(count(place)).unwrap_or(u32::MAX);
         }
-        // The last of the rarest gives way, and the newest stands first.
+        // Of those that are equally rare the newest gives way: where keys come in turn, more than fit, the oldest reach
+        // what they need and leave their room to others. If the oldest gave way, none ever would.
         places.sort_by_key(|place| std::cmp::Reverse(count(place)));
         if let Some(last) = places.last_mut() {
             *last = tag | 1;
         }
-        places.rotate_right(1);
         1
     }
 
@@ -82,15 +82,6 @@ mod tests {
         assert_eq!(sightings.count(9 << 8), MOST);
         sightings.age();
         assert_eq!((sightings.count(1 << 8), sightings.count(9 << 8)), (2, MOST / 2 + 1));
-    }
-
-    #[test]
-    fn of_keys_that_are_equally_rare_the_oldest_is_forgotten_first() {
-        let mut sightings = Sightings::new(4);
-        for key in 1..=5 {
-            assert_eq!(sightings.count(key << 8), 1);
-        }
-        assert_eq!([5, 4, 3, 2].map(|key| sightings.count(key << 8)), [2; 4]);
     }
 
     #[test]

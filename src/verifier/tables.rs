@@ -17,8 +17,8 @@ use crate::jose::Thumbprint;
 
 use super::sightings::{MOST, Sightings};
 
-/// Each with a lock of its own, held for a look-up; one for all where there are so few tables that keys could not choose
-/// their shard.
+/// Each with a lock of its own, held for a look-up; one for all where tables are so few that a key's shard might have
+/// none.
 const SHARDS: usize = 16;
 /// Keys without a table that are remembered, for each table there may be.
 const REMEMBERED: usize = 4;
@@ -145,6 +145,11 @@ impl<T> Tables<T> {
             return Sighting::Due;
         }
         Sighting::Noted
+    }
+
+    /// Whether there are so few that larger ones can be afforded: a sixteenth of those that there may be.
+    pub(super) fn are_few(&self) -> bool {
+        self.taken.load(Ordering::Relaxed) <= self.entries / 16
     }
 
     /// The table that was due.
