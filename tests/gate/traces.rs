@@ -88,8 +88,11 @@ async fn an_allowed_request_is_a_span_of_its_callers_trace_with_its_parts_below(
     let onward = format!("00-{TRACE}-{}-01", upstream.id);
     assert_eq!(seen.header("traceparent"), Some(onward.as_str()), "the upstream's parent is our span of it");
     assert_eq!(seen.header("tracestate"), Some("vendor=7"));
-    let logged = world.gate.requests_logged();
-    assert!(logged.iter().any(|line| line["trace_id"] == TRACE && line["status"] == 200));
+    until("its line in the log", || async {
+        let logged = world.gate.requests_logged();
+        logged.iter().any(|line| line["trace_id"] == TRACE && line["status"] == 200).then_some(())
+    })
+    .await;
     for post in collector.posts() {
         assert_eq!((post.path.as_str(), post.header("content-type")), ("/v1/traces", Some("application/x-protobuf")));
         let text = String::from_utf8_lossy(&post.bytes);
