@@ -1,6 +1,6 @@
 // The subjects of the Autobahn suite's echo cases (its sections 1 to 7, 9 and 10) in raw frames, against the echo of the
 // npm package `ws`: what comes back through the gate has to be what comes back without it, to the byte. The suite itself
-// (PyPI `autobahntestsuite`) needs Python 2.
+// needs Python 2: tests/autobahn.
 //
 //   node websocket.mjs serve            prints the port of an echo server
 //   node websocket.mjs run PORT PORT    the same cases at both; prints one JSON line of what differs
