@@ -110,11 +110,18 @@ impl<'de> DeserializeSeed<'de> for JwkSeed {
     }
 }
 
-/// What is no object is none of these, and is read to its end all the same.
-macro_rules! no_object {
-    ($($visit:ident: $type:ty,)+) => {
+/// What is no object, or no list, is worth this and no error.
+macro_rules! scalars_are {
+    ($value:expr) => {
+        scalars_are! { $value; visit_bool: bool, visit_u64: u64, visit_i64: i64, visit_f64: f64, visit_str: &str, }
+
+        fn visit_unit<E: Error>(self) -> Result<Self::Value, E> {
+            Ok($value)
+        }
+    };
+    ($value:expr; $($visit:ident: $type:ty,)+) => {
         $(fn $visit<E: Error>(self, _: $type) -> Result<Self::Value, E> {
-            Ok(None)
+            Ok($value)
         })+
     };
 }
@@ -126,17 +133,7 @@ impl<'de> Visitor<'de> for JwkSeed {
         f.write_str("a JWK")
     }
 
-    no_object! {
-        visit_bool: bool,
-        visit_u64: u64,
-        visit_i64: i64,
-        visit_f64: f64,
-        visit_str: &str,
-    }
-
-    fn visit_unit<E: Error>(self) -> Result<Self::Value, E> {
-        Ok(None)
-    }
+    scalars_are!(None);
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut members: A) -> Result<Self::Value, A::Error> {
         while members.next_element_seed(InnerTextSeed)?.is_some() {}
@@ -178,15 +175,6 @@ impl<'de> DeserializeSeed<'de> for OperationsSeed {
     }
 }
 
-/// The same for what is no list.
-macro_rules! no_list {
-    ($($visit:ident: $type:ty,)+) => {
-        $(fn $visit<E: Error>(self, _: $type) -> Result<Self::Value, E> {
-            Ok(Operations::Malformed)
-        })+
-    };
-}
-
 impl<'de> Visitor<'de> for OperationsSeed {
     type Value = Operations<'de>;
 
@@ -194,17 +182,7 @@ impl<'de> Visitor<'de> for OperationsSeed {
         f.write_str("a list of operations")
     }
 
-    no_list! {
-        visit_bool: bool,
-        visit_u64: u64,
-        visit_i64: i64,
-        visit_f64: f64,
-        visit_str: &str,
-    }
-
-    fn visit_unit<E: Error>(self) -> Result<Self::Value, E> {
-        Ok(Operations::Malformed)
-    }
+    scalars_are!(Operations::Malformed);
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut members: A) -> Result<Self::Value, A::Error> {
         let mut list = Some(Vec::new());

@@ -329,3 +329,42 @@ impl From<Unasked> for Failure {
         Self::Upstream(UpstreamError::Protocol)
     }
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use crate::gate::fixture;
+    use crate::journal::Identifiers;
+    use crate::policy::{Auth, PathMatch};
+    use crate::target::Scheme;
+
+    #[tokio::test]
+    async fn the_upstreams_path_is_the_one_that_was_matched_and_never_empty() {
+        let gate = fixture::gate_with_paths(Auth::Public, &[PathMatch::Prefix("/".to_owned())]);
+        let peer = Peer { ip: [127, 0, 0, 1].into(), scheme: Scheme::Http, client_certificate: None };
+        let now = Timestamp::from_secs(1_800_000_000);
+        for (came, sent) in [
+            ("/a?x=1", "/a?x=1"),
+            ("/a%2Db?x", "/a-b?x"),
+            ("http://api.example.com/a?x=1", "/a?x=1"),
+            // RFC 9112 section 3.2.1: "the client MUST send "/" as the path" to an origin.
+            ("http://api.example.com", "/"),
+            ("http://api.example.com?x=1", "/?x=1"),
+        ] {
+            let empty = http_body_util::BodyExt::map_err(http_body_util::Empty::new(), |never| match never {});
+            let body: RequestBody = http_body_util::BodyExt::boxed_unsync(empty);
+            let request = Request::get(came).header("host", "api.example.com").body(body).unwrap();
+            let target = &Target::of(request.uri(), request.headers(), &peer, &gate.trust).unwrap();
+            let route = gate.route(&Method::GET, target).unwrap();
+            let as_sent = ["GET"];
+            let facts =
+                Facts { methods: &as_sent, target, headers: request.headers(), peer: &peer, spend: Spend::Consume };
+            let admission = &gate.admit(route, &facts, now, None).await.unwrap();
+            let identifiers = &Identifiers::of(request.headers());
+            let outbound = Outbound { gate: &gate, route, admission, target, peer: &peer, identifiers, now };
+            let request = towards_upstream(request, Method::GET, outbound, None).unwrap_or_else(|_| unreachable!());
+            assert_eq!(request.uri().to_string(), sent, "{came}");
+        }
+    }
+}
