@@ -294,6 +294,8 @@ impl Gate {
 
 /// A normalised path without the parameters of its segments; `None` if it has none.
 fn without_parameters(path: &str) -> Option<String> {
+    // Most paths have neither.
+    memchr::memchr2(b';', b'%', path.as_bytes())?;
     if !path.contains(';') && !path.contains("%3B") {
         return None;
     }

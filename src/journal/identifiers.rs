@@ -190,12 +190,22 @@ fn value(text: impl Into<Bytes>) -> HeaderValue {
 
 /// Writes the digits of numbers, 16 for each.
 fn hex<const N: usize>(text: &mut [u8], numbers: [u64; N]) {
-    const DIGITS: &[u8; 16] = b"0123456789abcdef";
-    let bytes = numbers.into_iter().flat_map(u64::to_be_bytes);
-    let digits = bytes.flat_map(|byte| [byte >> 4, byte & 0xf]);
-    for (place, digit) in text.iter_mut().zip(digits) {
-        *place = DIGITS.get(usize::from(digit)).copied().unwrap_or(b'0');
+    for (place, number) in text.as_chunks_mut().0.iter_mut().zip(numbers) {
+        *place = hex_digits(number);
     }
+}
+
+/// The digits of a number, all at once: one in each byte.
+fn hex_digits(number: u64) -> [u8; 16] {
+    let spread = |number: u128, by: u32, mask: u128| (number | number << by) & mask;
+    let halves = spread(number.into(), 32, 0x0000_0000_ffff_ffff_0000_0000_ffff_ffff);
+    let words = spread(halves, 16, 0x0000_ffff_0000_ffff_0000_ffff_0000_ffff);
+    let bytes = spread(words, 8, 0x00ff_00ff_00ff_00ff_00ff_00ff_00ff_00ff);
+    let digits = spread(bytes, 4, 0x0f0f_0f0f_0f0f_0f0f_0f0f_0f0f_0f0f_0f0f);
+    const EACH: u128 = u128::MAX / 0xff;
+    // 6 more than a digit from `a` on reaches the next four bits.
+    let letters = (digits + 6 * EACH) >> 4 & EACH;
+    (digits + u128::from(b'0') * EACH + letters * u128::from(b'a' - b'0' - 10)).to_be_bytes()
 }
 
 fn unhex<const N: usize>(digits: &[u8]) -> Option<[u8; N]> {
@@ -213,6 +223,16 @@ mod tests {
     use proptest::prelude::*;
 
     const PARENT: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+
+    #[test]
+    fn digits_are_those_of_the_number() {
+        for number in [0, 1, 0x0123_4567_89ab_cdef, 0xfedc_ba98_7654_3210, u64::MAX, 0x9a9a_a9a9_0f0f_f0f0] {
+            assert_eq!(hex_digits(number).as_slice(), format!("{number:016x}").as_bytes());
+        }
+        let mut text = *b"----------------!";
+        hex(&mut text, [0xabc]);
+        assert_eq!(&text, b"0000000000000abc!");
+    }
 
     #[test]
     fn a_request_id_that_is_not_sound_is_replaced() {

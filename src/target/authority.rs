@@ -8,11 +8,14 @@ use super::Scheme;
 /// Longest host that is looked at: what DNS allows.
 const MAX_HOST_BYTES: usize = 255;
 
-/// A host, lower case, and a port where one was given.
+/// A host, lower case, and a port where one was given, written once.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Authority {
-    pub(super) host: String,
-    pub(super) port: Option<u16>,
+    /// `host [":" port]`.
+    text: String,
+    /// Where the host ends.
+    host_end: usize,
+    port: Option<u16>,
 }
 
 impl Authority {
@@ -21,19 +24,23 @@ impl Authority {
     /// Hosts have the letters that DNS names and addresses have; the rest of what RFC 3986 would let stand in a
     /// `reg-name` (`%41`, `,`, `;`, `=` ...) names no host and only serves confusion.
     pub(super) fn parse(text: &str) -> Option<Self> {
-        let (host, port) = match text.strip_prefix('[') {
+        let (mut host, port) = match text.strip_prefix('[') {
             Some(rest) => {
                 let (address, port) = rest.split_once(']')?;
                 // One spelling an address (RFC 5952). Zones and IPvFuture are no addresses that a client could mean.
                 (format!("[{}]", address.parse::<Ipv6Addr>().ok()?), port)
             }
             None => {
-                let (host, port) = text.split_at(text.find(':').unwrap_or(text.len()));
+                let (host, port) = text.split_at(memchr::memchr(b':', text.as_bytes()).unwrap_or(text.len()));
                 let named = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~');
                 if host.is_empty() || host.len() > MAX_HOST_BYTES || !host.bytes().all(named) {
                     return None;
                 }
-                (host.to_ascii_lowercase(), port)
+                // Room for the port, too.
+                let mut lower = String::with_capacity(host.len() + ":65535".len());
+                lower.push_str(host);
+                lower.make_ascii_lowercase();
+                (lower, port)
             }
         };
         let port = match port.strip_prefix(':') {
@@ -43,49 +50,66 @@ impl Authority {
             None if port.is_empty() => None,
             None => return None,
         };
-        Some(Self { host, port })
+        let host_end = host.len();
+        push_port(&mut host, port);
+        Some(Self { text: host, host_end, port })
     }
 
-    /// RFC 3986 section 6.2.3: the scheme's default port is dropped.
-    pub(super) fn for_scheme(mut self, scheme: Scheme) -> Self {
-        self.port = self.port.filter(|port| *port != scheme.default_port());
+    /// The host; an IPv6 address in brackets.
+    pub(super) fn host(&self) -> &str {
+        self.text.get(..self.host_end).unwrap_or_default()
+    }
+
+    /// The port, where one was given.
+    pub(super) const fn port(&self) -> Option<u16> {
+        self.port
+    }
+
+    /// Host and port.
+    pub(super) fn as_str(&self) -> &str {
+        &self.text
+    }
+
+    /// The same host at another port.
+    pub(super) fn at_port(mut self, port: Option<u16>) -> Self {
+        if self.port != port {
+            self.text.truncate(self.host_end);
+            push_port(&mut self.text, port);
+            self.port = port;
+        }
         self
     }
 
-    /// Appends it, as `Display` writes it.
-    pub(super) fn push_to(&self, text: &mut String) {
-        text.push_str(&self.host);
-        if let Some(port) = self.port {
-            // Digits by hand: this is on every request's way, and the formatting machinery is not short.
-            let mut digits = [0; 5];
-            let mut rest = port;
-            let mut from = digits.len();
-            for (at, digit) in digits.iter_mut().enumerate().rev() {
-                *digit = b'0' + u8::try_from(rest % 10).unwrap_or(0);
-                rest /= 10;
-                from = at;
-                if rest == 0 {
-                    break;
-                }
-            }
-            text.push(':');
-            text.extend(digits.iter().skip(from).map(|digit| char::from(*digit)));
-        }
+    /// RFC 3986 section 6.2.3: the scheme's default port is dropped.
+    pub(super) fn for_scheme(self, scheme: Scheme) -> Self {
+        let port = self.port.filter(|port| *port != scheme.default_port());
+        self.at_port(port)
     }
 
     /// Whether both are the same under that scheme.
     pub(super) fn is_same(&self, other: &Self, scheme: Scheme) -> bool {
         let port = |authority: &Self| authority.port.unwrap_or(scheme.default_port());
-        self.host == other.host && port(self) == port(other)
+        self.host() == other.host() && port(self) == port(other)
     }
 }
 
 impl fmt::Display for Authority {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.port {
-            Some(port) => write!(f, "{}:{port}", self.host),
-            None => f.write_str(&self.host),
-        }
+        f.write_str(&self.text)
+    }
+}
+
+/// `:` and the digits, by hand: this is on every request's way, and the formatting machinery is not short.
+fn push_port(text: &mut String, port: Option<u16>) {
+    let Some(port) = port else { return };
+    text.push(':');
+    let mut power = 10_000;
+    while power > 1 && power > port {
+        power /= 10;
+    }
+    while power > 0 {
+        text.push(char::from(b'0' + u8::try_from(port / power % 10).unwrap_or_default()));
+        power /= 10;
     }
 }
 
@@ -157,6 +181,9 @@ mod tests {
             ("[::1]", "[::1]", "[::1]"),
             ("xn--bcher-kva.example", "xn--bcher-kva.example", "xn--bcher-kva.example"),
             ("_dmarc.a", "_dmarc.a", "_dmarc.a"),
+            ("a:1", "a:1", "a:1"),
+            ("a:10000", "a:10000", "a:10000"),
+            ("a:65535", "a:65535", "a:65535"),
         ] {
             let authority = Authority::parse(text).unwrap();
             assert_eq!(authority.clone().for_scheme(Scheme::Https).to_string(), https, "{text}");

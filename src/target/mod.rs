@@ -96,9 +96,9 @@ impl Target {
         let own = own_authority(uri, headers, scheme)?;
         let mut authority = forwarded.authority.unwrap_or(own);
         if let Some(port) = forwarded.port {
-            match authority.port.replace(port) {
+            match authority.port() {
                 Some(named) if named != port => return Err(TargetError::Conflicting),
-                Some(_) | None => {}
+                Some(_) | None => authority = authority.at_port(Some(port)),
             }
         }
         // `uri.path()` is empty in the authority form of CONNECT, `*` in the asterisk form: neither is a path.
@@ -130,7 +130,7 @@ impl Target {
     ) -> Result<Self, TargetError> {
         let authority = authority.for_scheme(scheme);
         // Room for the usual case at once: scheme, `://`, host, port, path.
-        let mut uri = String::with_capacity(16 + authority.host.len() + path.len());
+        let mut uri = String::with_capacity("https://".len() + authority.as_str().len() + path.len());
         match trust.public_url(&authority) {
             Some(public) => {
                 push_origin(&mut uri, public.scheme, &public.authority);
@@ -150,14 +150,12 @@ impl Target {
 
     /// The host, lower case, without a port; IPv6 in brackets.
     pub fn host(&self) -> &str {
-        &self.authority.host
+        self.authority.host()
     }
 
     /// Host, and port where it is not the scheme's default: as the client addressed it.
-    pub fn authority(&self) -> String {
-        let mut text = String::with_capacity(self.authority.host.len() + ":65535".len());
-        self.authority.push_to(&mut text);
-        text
+    pub fn authority(&self) -> &str {
+        self.authority.as_str()
     }
 
     /// The normalised path.
@@ -198,7 +196,7 @@ impl Target {
 fn push_origin(uri: &mut String, scheme: Scheme, authority: &Authority) {
     uri.push_str(scheme.name());
     uri.push_str("://");
-    authority.push_to(uri);
+    uri.push_str(authority.as_str());
 }
 
 /// An `htu` without query and fragment, normalised; `None` if it is no absolute http or https URI.

@@ -41,17 +41,27 @@ pub(super) struct Origin<'a> {
 /// Writes all of them.
 pub(super) fn write(headers: &mut HeaderMap, sender: Sender, origin: Origin<'_>) {
     drop_untold(headers, sender);
-    translate(headers);
     let peer = origin.peer.to_canonical();
     let proto = match origin.scheme {
         Scheme::Http => "http",
         Scheme::Https => "https",
     };
     let Element { text, address, authority } = Element::new(peer, proto, origin.authority);
-    append(headers, FOR, text.slice(address));
-    append(headers, FORWARDED, text.clone());
+    let (address, authority) = (text.slice(address), text.slice(authority));
+    match sender {
+        // Nothing of them is left.
+        Sender::Stranger => {
+            set(headers, FOR, address);
+            set(headers, FORWARDED, text);
+        }
+        Sender::Believed => {
+            translate(headers);
+            append(headers, FOR, address);
+            append(headers, FORWARDED, text);
+        }
+    }
     headers.insert(PROTO, HeaderValue::from_static(proto));
-    set(headers, HOST, text.slice(authority));
+    set(headers, HOST, authority);
 }
 
 /// Where a believed peer tells the way in one form only, tells it in the other too: a legacy framework reads
@@ -82,6 +92,10 @@ pub(super) fn drop_all(headers: &mut HeaderMap) {
 fn drop_untold(headers: &mut HeaderMap, sender: Sender) {
     let goes = |name: &&HeaderName| {
         let name = name.as_str();
+        // All of them begin with one of these: most names are looked at no further.
+        if !name.starts_with(['f', 'p', 'x']) {
+            return false;
+        }
         NEVER.iter().any(|never| name.len() == never.len() && folds_into(name, never))
             || FORWARDING.iter().any(|own| {
                 let fits = if own.ends_with('-') { name.len() > own.len() } else { name.len() == own.len() };
@@ -122,8 +136,7 @@ impl Element {
         let (before, after) = around(peer);
         text.push_str(before);
         let address_at = text.len();
-        // Writing to a String cannot fail.
-        let _ = write!(text, "{peer}");
+        push_address(&mut text, peer);
         let address = address_at..text.len();
         for part in [after, ";host=\""] {
             text.push_str(part);
@@ -135,6 +148,26 @@ impl Element {
             text.push_str(part);
         }
         Self { text: Bytes::from(text), address, authority }
+    }
+}
+
+/// Appends an address; one of IPv4 by hand, since this is on every request's way.
+fn push_address(text: &mut String, ip: IpAddr) {
+    match ip {
+        IpAddr::V4(ip) => {
+            for (at, number) in ip.octets().into_iter().enumerate() {
+                if at > 0 {
+                    text.push('.');
+                }
+                let digits = [number / 100, number / 10 % 10, number % 10];
+                let leading = usize::from(number < 100) + usize::from(number < 10);
+                text.extend(digits.into_iter().skip(leading).map(|digit| char::from(b'0' + digit)));
+            }
+        }
+        IpAddr::V6(ip) => {
+            // Writing to a String cannot fail.
+            let _ = write!(text, "{ip}");
+        }
     }
 }
 
@@ -290,6 +323,21 @@ mod tests {
             let own = "for=10.0.0.1;host=\"api.example.com\";proto=https";
             assert_eq!(headers[FORWARDED], format!("{elements}, {own}"), "{told:?}");
         }
+    }
+
+    #[test]
+    fn every_part_of_an_address_is_written_as_usual() {
+        for number in 0..=u8::MAX {
+            let ip = IpAddr::from([number, 255 - number, number / 3, number]);
+            let mut text = String::new();
+            push_address(&mut text, ip);
+            assert_eq!(text, ip.to_string());
+        }
+    }
+
+    #[test]
+    fn what_goes_begins_as_the_first_look_has_it() {
+        assert!(NEVER.iter().chain(&FORWARDING).all(|name| name.starts_with(['f', 'p', 'x'])));
     }
 
     #[test]

@@ -5,8 +5,9 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 
 use crate::gate::{has_token, tokens};
 
+const HOPS: usize = 9;
 /// Beside what `Connection` names. `Trailer` stays: it announces what both sides forward.
-const HOP_BY_HOP: [HeaderName; 9] = [
+static HOP_BY_HOP: [HeaderName; HOPS] = [
     CONNECTION,
     HeaderName::from_static("keep-alive"),
     HeaderName::from_static("proxy-connection"),
@@ -21,16 +22,39 @@ const HOP_BY_HOP: [HeaderName; 9] = [
 /// Removes them, those that `Connection` names first. Whatever is ours is set after this, so that
 /// `Connection: X-Auth-Subject` takes nothing of ours away.
 pub(super) fn remove(headers: &mut HeaderMap) {
-    let named: Vec<HeaderName> =
-        tokens(headers, &CONNECTION).filter_map(|name| HeaderName::from_bytes(name).ok()).collect();
-    for name in named {
-        headers.remove(name);
+    if headers.contains_key(CONNECTION) {
+        remove_named(headers);
     }
-    for name in &HOP_BY_HOP {
-        headers.remove(name);
+    // One look at each of the names that are there, instead of one search for each that might be.
+    let mut found = [false; HOPS];
+    let mut disguised = Vec::new();
+    for name in headers.keys() {
+        let known = HOP_BY_HOP.iter().position(|known| known == name);
+        match known.and_then(|at| found.get_mut(at)) {
+            Some(found) => *found = true,
+            None if is_disguised(name.as_str()) => disguised.push(name.clone()),
+            None => {}
+        }
     }
-    let disguised: Vec<HeaderName> = headers.keys().filter(|name| is_disguised(name.as_str())).cloned().collect();
+    for (name, found) in HOP_BY_HOP.iter().zip(found) {
+        if found {
+            headers.remove(name);
+        }
+    }
     for name in disguised {
+        headers.remove(name);
+    }
+}
+
+/// Removes what `Connection` names.
+fn remove_named(headers: &mut HeaderMap) {
+    // Most of all this one, which goes anyway.
+    let ordinary = |name: &&[u8]| name.eq_ignore_ascii_case(b"keep-alive");
+    let named: Vec<HeaderName> = tokens(headers, &CONNECTION)
+        .filter(|name| !ordinary(name))
+        .filter_map(|name| HeaderName::from_bytes(name).ok())
+        .collect();
+    for name in named {
         headers.remove(name);
     }
 }
@@ -38,11 +62,11 @@ pub(super) fn remove(headers: &mut HeaderMap) {
 /// Whether a legacy framework that folds names (CGI, WSGI) would take a header for one that says where a message ends.
 fn is_disguised(name: &str) -> bool {
     const DECIDING: [&str; 2] = ["transfer-encoding", "content-length"];
-    name.bytes().any(|byte| !byte.is_ascii_alphanumeric() && byte != b'-')
-        && DECIDING.iter().any(|known| {
-            name.len() == known.len()
-                && name.bytes().zip(known.bytes()).all(|(a, b)| a == b || (b == b'-' && !a.is_ascii_alphanumeric()))
-        })
+    DECIDING.iter().any(|known| {
+        name.len() == known.len()
+            && name != *known
+            && name.bytes().zip(known.bytes()).all(|(a, b)| a == b || (b == b'-' && !a.is_ascii_alphanumeric()))
+    })
 }
 
 /// The same for a request, but `TE: trailers` stays: gRPC asks for it, and trailers pass.

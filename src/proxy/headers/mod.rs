@@ -37,13 +37,13 @@ impl Outbound<'_> {
         drop_answered_expectation(headers);
         join_cookies(headers);
         let authority = self.target.authority();
-        if headers.get(HOST).is_none_or(|host| host != authority.as_str())
-            && let Ok(host) = HeaderValue::from_str(&authority)
+        if headers.get(HOST).is_none_or(|host| host != authority)
+            && let Ok(host) = HeaderValue::from_str(authority)
         {
             headers.insert(HOST, host);
         }
         let sender = if self.gate.trust.believes(self.peer) { Sender::Believed } else { Sender::Stranger };
-        let origin = Origin { peer: self.peer.ip, scheme: self.target.scheme(), authority: &authority };
+        let origin = Origin { peer: self.peer.ip, scheme: self.target.scheme(), authority };
         forwarding::write(headers, sender, origin);
         self.identifiers.write(headers);
         self.gate.set_identity(self.admission, self.route, headers, self.now);
@@ -82,10 +82,10 @@ fn drop_answered_expectation(headers: &mut HeaderMap) {
 
 /// HTTP/2 may split the cookie header; HTTP/1.1 must not (RFC 9113 section 8.2.3).
 fn join_cookies(headers: &mut HeaderMap) {
-    let lines: Vec<&[u8]> = headers.get_all(COOKIE).iter().map(HeaderValue::as_bytes).collect();
-    if lines.len() < 2 {
+    if headers.get_all(COOKIE).iter().nth(1).is_none() {
         return;
     }
+    let lines: Vec<&[u8]> = headers.get_all(COOKIE).iter().map(HeaderValue::as_bytes).collect();
     if let Ok(joined) = HeaderValue::from_bytes(&lines.join(&b"; "[..])) {
         headers.insert(COOKIE, joined);
     }

@@ -12,33 +12,44 @@ use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
+use thiserror::Error;
 use tokio::time::Instant;
 
 use super::RequestBody;
+use super::direct::{ExchangeError, Remaining};
 use super::endpoint::InFlight;
 use super::pool::Lease;
+
+/// A body whose head was received.
+#[derive(Debug)]
+pub(super) enum Received {
+    /// hyper reads it.
+    Hyper(Incoming),
+    /// It is read from the connection as it is asked for.
+    Direct(Remaining),
+}
 
 /// A response body from an upstream. Until it has ended or is dropped, the request counts as in flight.
 #[derive(Debug)]
 pub struct ResponseBody {
-    inner: Incoming,
+    inner: Received,
     held: Option<(Lease, InFlight)>,
 }
 
 impl ResponseBody {
-    pub(super) fn new(inner: Incoming, lease: Lease, in_flight: InFlight) -> Self {
+    pub(super) fn new(inner: Received, lease: Lease, in_flight: InFlight) -> Self {
         let mut body = Self { inner, held: Some((lease, in_flight)) };
         body.release_if_ended();
         body
     }
 
     /// After an upgrade: the connection is no longer ours.
-    pub(super) fn upgraded(inner: Incoming) -> Self {
+    pub(super) fn upgraded(inner: Received) -> Self {
         Self { inner, held: None }
     }
 
     fn release_if_ended(&mut self) {
-        if self.held.is_some() && self.inner.is_end_stream() {
+        if self.held.is_some() && self.is_end_stream() {
             self.release();
         }
     }
@@ -52,10 +63,18 @@ impl ResponseBody {
 
 impl Body for ResponseBody {
     type Data = Bytes;
-    type Error = hyper::Error;
+    type Error = BodyError;
 
-    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
-        let polled = Pin::new(&mut self.inner).poll_frame(cx);
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        let this = &mut *self;
+        let polled = match (&mut this.inner, &mut this.held) {
+            (Received::Hyper(inner), _) => Pin::new(inner).poll_frame(cx).map_err(BodyError::Hyper),
+            (Received::Direct(remaining), Some((lease, _))) => match lease.direct_mut() {
+                Some(connection) => connection.poll_piece(remaining, cx).map_err(BodyError::Direct),
+                None => Poll::Ready(None),
+            },
+            (Received::Direct(_), None) => Poll::Ready(None),
+        };
         match &polled {
             Poll::Ready(None) => self.release(),
             // The connection is of no further use: drop it instead of giving it back.
@@ -68,12 +87,28 @@ impl Body for ResponseBody {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.inner.is_end_stream()
+        match &self.inner {
+            Received::Hyper(inner) => inner.is_end_stream(),
+            Received::Direct(remaining) => remaining.is_ended(),
+        }
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.inner.size_hint()
+        match &self.inner {
+            Received::Hyper(inner) => inner.size_hint(),
+            Received::Direct(remaining) => remaining.size_hint(),
+        }
     }
+}
+
+/// A response broke off.
+#[derive(Debug, Error)]
+#[error(transparent)]
+pub enum BodyError {
+    /// While hyper read it.
+    Hyper(hyper::Error),
+    /// While it was read without.
+    Direct(ExchangeError),
 }
 
 /// A request body on its way, which notes whether the client or the upstream is the one who keeps us waiting.

@@ -8,14 +8,15 @@ use std::time::Duration;
 use http::header::{HOST, USER_AGENT};
 use http::uri::{Authority, Scheme};
 use http::{HeaderValue, Method, Request, Response, StatusCode};
-use hyper::body::Incoming;
+use http_body::Body as _;
 use tokio::time::Instant;
 
-use super::body::{Progress, ResponseBody, Upload};
+use super::body::{Progress, Received, ResponseBody, Upload};
 use super::connect::{Connector, Wish};
+use super::direct::ExchangeError;
 use super::health::{Active, Ejection};
-use super::outbound::{self, Address, Upgrade};
-use super::pool::{Lease, Pools, Sent};
+use super::outbound::{self, Address, Unsent, Upgrade};
+use super::pool::{Lease, Needs, Pools, SendError};
 use super::{Endpoint, EndpointStatus, HealthCheck, Protocol, UpstreamError, UpstreamOptions};
 
 /// The longest that a health check may take.
@@ -36,13 +37,9 @@ pub(super) struct Backend {
 }
 
 /// How one try ended without a response.
-#[expect(
-    clippy::large_enum_variant,
-    reason = "made once a failure, and never kept: a box would only add an allocation"
-)]
 pub(super) enum Failure {
     /// Nothing of the request has left, so that another endpoint may have it.
-    Unsent(Request<Upload>, UpstreamError),
+    Unsent(UpstreamError),
     /// It may have been acted upon.
     Sent(UpstreamError),
 }
@@ -83,27 +80,30 @@ impl Backend {
     }
 
     /// Sends a request here, over a connection that is there or a new one.
-    pub(super) async fn exchange(
-        self: &Arc<Self>,
-        mut request: Request<Upload>,
-        upgrade: Upgrade,
-    ) -> Result<Response<ResponseBody>, Failure> {
+    pub(super) async fn exchange(self: &Arc<Self>, request: &mut Unsent) -> Result<Response<ResponseBody>, Failure> {
         let in_flight = InFlight::new(self);
-        let (wish, pool) = (self.wish(&request, upgrade), self.pools.here());
+        let upgrade = request.upgrade();
+        // Whoever gives a request away gets it back with a failure that says so.
+        const GONE: Failure = Failure::Sent(UpstreamError::Reset);
+        let head = request.get_mut().ok_or(GONE)?;
+        let (wish, pool) = (self.wish(head, upgrade), self.pools.here());
+        let bare = head.body().is_end_stream() && upgrade == Upgrade::No && head.method() != Method::CONNECT;
+        let needs = if bare { Needs::Response } else { Needs::BothWays };
         // Ends, since each turn uses up a pooled connection and a new one is tried once.
         loop {
-            let mut lease = match pool.checkout(wish).await {
+            let mut lease = match pool.checkout(wish, needs).await {
                 Ok(lease) => lease,
                 Err(error) => {
                     self.failed(&error);
-                    return Err(Failure::Unsent(request, UpstreamError::Connect));
+                    return Err(Failure::Unsent(UpstreamError::Connect));
                 }
             };
+            let head = request.get_mut().ok_or(GONE)?;
             match (lease.is_http2(), upgrade) {
-                (false, _) => outbound::for_http1(&mut request, &self.address),
-                (true, Upgrade::No) => outbound::for_http2(&mut request, &self.address),
+                (false, _) => outbound::for_http1(head, &self.address),
+                (true, Upgrade::No) => outbound::for_http2(head, &self.address),
                 (true, Upgrade::WebSocket) if Box::pin(lease.takes_extended_connect()).await => {
-                    outbound::for_websocket_over_http2(&mut request, &self.address);
+                    outbound::for_websocket_over_http2(head, &self.address);
                 }
                 // HTTP/2 has no other form of it (RFC 9113 section 8.6).
                 (true, Upgrade::WebSocket | Upgrade::Other) => return Err(Failure::Sent(UpstreamError::Protocol)),
@@ -113,14 +113,13 @@ impl Backend {
                     self.ejection.succeeded();
                     return Ok(finish(response, lease, in_flight));
                 }
-                Err(Failure::Unsent(unsent, error)) => {
+                Err(Failure::Unsent(error)) => {
                     let reused = lease.reused;
                     lease.retire();
                     if !reused {
                         self.failed(&error);
-                        return Err(Failure::Unsent(unsent, error));
+                        return Err(Failure::Unsent(error));
                     }
-                    request = unsent;
                 }
                 Err(Failure::Sent(error)) => {
                     if error == UpstreamError::Reset {
@@ -148,30 +147,32 @@ impl Backend {
         }
     }
 
-    async fn send(&self, lease: &mut Lease, request: Request<Upload>) -> Result<Response<Incoming>, Failure> {
-        let progress = request.body().progress();
+    async fn send(&self, lease: &mut Lease, request: &mut Unsent) -> Result<Response<Received>, Failure> {
+        let Some(head) = request.get_mut() else { return Err(Failure::Sent(UpstreamError::Reset)) };
+        let progress = head.body().progress();
         // What has no body can be sent again where an HTTP/2 peer says that it did not process it.
-        let repeatable = lease.is_http2() && progress.is_none() && request.method() != Method::CONNECT;
-        let spare = repeatable.then(|| outbound::copy_head(&request));
-        let sent = match await_head(lease.send(request), self.timeout, progress.as_deref()).await {
-            Some(Some(sent)) => sent,
-            Some(None) => return Err(Failure::Sent(UpstreamError::Reset)),
+        let repeatable = lease.is_http2() && progress.is_none() && head.method() != Method::CONNECT;
+        let spare = repeatable.then(|| Box::new(outbound::copy_head(head)));
+        let error = match await_head(lease.send(request), self.timeout, progress.as_deref()).await {
+            Some(Ok(response)) => return Ok(response),
+            Some(Err(SendError::Unsent)) => return Err(Failure::Unsent(UpstreamError::Reset)),
+            Some(Err(SendError::GivenUp)) => return Err(Failure::Sent(UpstreamError::Reset)),
+            Some(Err(SendError::Hyper(error))) => error,
+            Some(Err(SendError::Direct(error))) => {
+                tracing::debug!(endpoint = %self.url, error = %Chain(&error), "request failed");
+                return Err(Failure::Sent(match error {
+                    ExchangeError::Io(_) | ExchangeError::Closed => UpstreamError::Reset,
+                    _ => UpstreamError::Protocol,
+                }));
+            }
             None => return Err(Failure::Sent(UpstreamError::Timeout)),
         };
-        let mut unsent = match sent {
-            Ok(response) => return Ok(response),
-            Err(unsent) => unsent,
-        };
-        // hyper hands back what it has not begun to write, and nothing else.
-        if let Some(request) = unsent.take_message() {
-            return Err(Failure::Unsent(request, UpstreamError::Reset));
-        }
-        let error = unsent.into_error();
         tracing::debug!(endpoint = %self.url, error = %Chain(&error), "request failed");
         if let Some(head) = spare
             && was_not_processed(&error)
         {
-            return Err(Failure::Unsent(head.map(|()| Upload::empty()), UpstreamError::Reset));
+            request.put_back(head.map(|()| Upload::empty()));
+            return Err(Failure::Unsent(UpstreamError::Reset));
         }
         if progress.is_some_and(|progress| progress.failed()) {
             return Err(Failure::Sent(UpstreamError::RequestBody));
@@ -203,18 +204,20 @@ impl Backend {
 
     /// One GET over a connection of its own, so that a full or stale pool does not look like a sick endpoint.
     async fn check(self: &Arc<Self>, path: &str) -> Option<StatusCode> {
-        let mut request = Request::get(path)
+        let request = Request::get(path)
             .header(HOST, &self.address.host)
             .header(USER_AGENT, "dpop-gate")
             .body(Upload::empty())
             .ok()?;
-        let mut lease = self.pools.here().open_private(self.wish(&request, Upgrade::No)).await.ok()?;
+        let mut request = Unsent::new(request);
+        let head = request.get_mut()?;
+        let mut lease = self.pools.here().open_private(self.wish(head, Upgrade::No)).await.ok()?;
         if lease.is_http2() {
-            outbound::for_http2(&mut request, &self.address);
+            outbound::for_http2(head, &self.address);
         } else {
-            outbound::for_http1(&mut request, &self.address);
+            outbound::for_http1(head, &self.address);
         }
-        Some(lease.send(request).await?.ok()?.status())
+        Some(lease.send(&mut request).await.ok()?.status())
     }
 }
 
@@ -235,7 +238,7 @@ impl Drop for InFlight {
     }
 }
 
-fn finish(response: Response<Incoming>, mut lease: Lease, in_flight: InFlight) -> Response<ResponseBody> {
+fn finish(response: Response<Received>, mut lease: Lease, in_flight: InFlight) -> Response<ResponseBody> {
     if response.status() == StatusCode::SWITCHING_PROTOCOLS {
         lease.surrender();
         return response.map(ResponseBody::upgraded);
@@ -246,11 +249,11 @@ fn finish(response: Response<Incoming>, mut lease: Lease, in_flight: InFlight) -
 
 /// Waits for the head for `timeout`, counted anew from each piece of the request body, and not while the client is
 /// the one to send the next: neither a slow upload nor a long one is the upstream's fault. `None` when over.
-pub(super) async fn await_head(
-    sent: impl Future<Output = Option<Sent>>,
+pub(super) async fn await_head<T>(
+    sent: impl Future<Output = T>,
     timeout: Duration,
     progress: Option<&Progress>,
-) -> Option<Option<Sent>> {
+) -> Option<T> {
     let mut sent = std::pin::pin!(sent);
     let mut sleep = std::pin::pin!(tokio::time::sleep(timeout));
     loop {

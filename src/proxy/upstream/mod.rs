@@ -12,6 +12,7 @@
 mod balance;
 mod body;
 mod connect;
+mod direct;
 mod endpoint;
 mod health;
 mod outbound;
@@ -33,7 +34,7 @@ use crate::metrics::{UpstreamErrorKind, UpstreamMetrics};
 use balance::Balancer;
 use body::Upload;
 use endpoint::{Backend, Failure};
-use outbound::Upgrade;
+use outbound::Unsent;
 
 pub use body::ResponseBody;
 
@@ -192,18 +193,17 @@ impl Upstream {
     }
 
     async fn try_endpoints(&self, request: Request<RequestBody>) -> Result<Response<ResponseBody>, UpstreamError> {
-        let mut request = request.map(Upload::new);
-        let upgrade = Upgrade::of(request.headers());
+        // It stays here, and is lent, until it is given to a connection: it is too large to be moved about.
+        let mut request = Unsent::new(request.map(Upload::new));
         let mut tried = Vec::new();
         let mut last = UpstreamError::Unhealthy;
         while let Some((index, backend)) = self.balancer.pick(&self.backends, &tried) {
-            match backend.exchange(request, upgrade).await {
+            match backend.exchange(&mut request).await {
                 Ok(response) => return Ok(response),
                 Err(Failure::Sent(error)) => return Err(error),
-                Err(Failure::Unsent(unsent, error)) => {
+                Err(Failure::Unsent(error)) => {
                     tried.push(index);
                     last = error;
-                    request = unsent;
                 }
             }
         }

@@ -6,6 +6,8 @@ use http::uri::{Authority, PathAndQuery, Scheme};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Uri, Version};
 use hyper::ext::Protocol as ConnectProtocol;
 
+use super::body::Upload;
+
 /// `Sec-WebSocket-Key` (RFC 6455): of no use in an extended CONNECT (RFC 8441 section 5).
 const SEC_WEBSOCKET_KEY: HeaderName = http::header::SEC_WEBSOCKET_KEY;
 
@@ -17,6 +19,38 @@ pub(super) struct Address {
     pub(super) host: HeaderValue,
     /// The client's `Host` goes upstream instead.
     pub(super) preserve_host: bool,
+}
+
+/// A request on its way to an endpoint: here until a connection takes it, and here again if it was not sent.
+pub(super) struct Unsent {
+    request: Option<Request<Upload>>,
+    upgrade: Upgrade,
+}
+
+impl Unsent {
+    pub(super) fn new(request: Request<Upload>) -> Self {
+        Self { upgrade: Upgrade::of(request.headers()), request: Some(request) }
+    }
+
+    /// What it asks to become.
+    pub(super) const fn upgrade(&self) -> Upgrade {
+        self.upgrade
+    }
+
+    /// `None` once it was sent.
+    pub(super) fn get_mut(&mut self) -> Option<&mut Request<Upload>> {
+        self.request.as_mut()
+    }
+
+    /// To be sent.
+    pub(super) fn take(&mut self) -> Option<Request<Upload>> {
+        self.request.take()
+    }
+
+    /// It was not sent after all.
+    pub(super) fn put_back(&mut self, request: Request<Upload>) {
+        self.request = Some(request);
+    }
 }
 
 /// Whether a request asks for another protocol (RFC 9110 section 7.8). Read once from what the client sent, since one

@@ -9,16 +9,17 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use http::{HeaderMap, Request, Response};
-use hyper::body::Incoming;
-use hyper::client::conn::{TrySendError, http1, http2};
+use http::{HeaderMap, Response};
+use hyper::client::conn::{http1, http2};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio::runtime::{Handle, Id};
 use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
-use super::body::Upload;
+use super::body::{Received, Upload};
 use super::connect::{ConnectError, Connector, Io, Wish};
+use super::direct::{Direct, ExchangeError};
+use super::outbound::Unsent;
 
 /// Idle HTTP/1.1 connections kept to one endpoint.
 const MAX_IDLE: usize = 512;
@@ -29,7 +30,7 @@ const MAX_STREAMS: usize = 100;
 /// HTTP/2 connections to one endpoint; beyond them requests queue for a stream.
 const MAX_SHARED: usize = 16;
 /// Bytes that one HTTP/1.1 connection buffers in each direction; also the largest response head.
-const HTTP1_BUFFER: usize = 64 * 1024;
+pub(super) const HTTP1_BUFFER: usize = 64 * 1024;
 /// Bytes that an HTTP/2 upstream may send before we took them, on one stream.
 const STREAM_WINDOW: u32 = 512 * 1024;
 /// The same on one connection.
@@ -86,7 +87,7 @@ impl Pools {
 /// Those of one runtime.
 pub(super) struct Pool {
     connector: Arc<Connector>,
-    idle: Mutex<VecDeque<Idle>>,
+    idle: Mutex<Idle>,
     shared: Mutex<Vec<Arc<Shared>>>,
     /// Held while a connection is opened that others may then share, so that a burst opens one and not a hundred.
     opening: tokio::sync::Mutex<()>,
@@ -95,9 +96,54 @@ pub(super) struct Pool {
     reaping: AtomicBool,
 }
 
+/// Idle HTTP/1.1 connections. Either kind carries whatever comes.
+#[derive(Default)]
 struct Idle {
-    link: Http1,
+    direct: VecDeque<Resting<Box<Direct>>>,
+    driven: VecDeque<Resting<Driven>>,
+}
+
+struct Resting<T> {
+    link: T,
     until: Instant,
+}
+
+impl Idle {
+    fn len(&self) -> usize {
+        self.direct.len() + self.driven.len()
+    }
+
+    /// Makes room for one.
+    fn make_room(&mut self) {
+        if self.len() >= MAX_IDLE && self.direct.pop_front().is_none() {
+            self.driven.pop_front();
+        }
+    }
+
+    /// Last in, first out: the warmest is used, the surplus grows old and goes.
+    fn take_direct(&mut self) -> Option<Box<Direct>> {
+        while let Some(Resting { mut link, until }) = self.direct.pop_back() {
+            if Instant::now() < until && link.is_usable() {
+                return Some(link);
+            }
+        }
+        None
+    }
+
+    fn take_driven(&mut self) -> Option<Driven> {
+        while let Some(Resting { link, until }) = self.driven.pop_back() {
+            if link.sender.is_ready() && Instant::now() < until {
+                return Some(link);
+            }
+        }
+        None
+    }
+
+    fn reap(&mut self) {
+        let now = Instant::now();
+        self.direct.retain_mut(|resting| now < resting.until && resting.link.is_usable());
+        self.driven.retain(|resting| now < resting.until && !resting.link.sender.is_closed());
+    }
 }
 
 impl Pool {
@@ -113,12 +159,12 @@ impl Pool {
     }
 
     /// A connection for one request: one that is there, else a new one within the connect timeout.
-    pub(super) async fn checkout(self: &Arc<Self>, wish: Wish) -> Result<Lease, ConnectError> {
-        if let Some(lease) = self.reuse(wish) {
+    pub(super) async fn checkout(self: &Arc<Self>, wish: Wish, needs: Needs) -> Result<Lease, ConnectError> {
+        if let Some(lease) = self.reuse(wish, needs) {
             return Ok(lease);
         }
         // In a box: most requests never come here, and would carry the room for it along.
-        Box::pin(tokio::time::timeout(self.connector.timeout, self.open(wish)))
+        Box::pin(tokio::time::timeout(self.connector.timeout, self.open(wish, needs)))
             .await
             .map_err(|_| ConnectError::Timeout)?
     }
@@ -129,18 +175,20 @@ impl Pool {
         if speaks_http2 {
             Ok(self.lease_shared(&Shared::handshake(io).await?, false))
         } else {
-            self.handshake(io).await
+            Ok(Lease::direct(self, Box::new(Direct::new(io)), false))
         }
     }
 
     #[cfg(test)]
     fn idle_and_open(&self) -> usize {
-        lock(&self.idle).iter().filter(|idle| !idle.link.sender.is_closed()).count()
+        let mut idle = lock(&self.idle);
+        idle.reap();
+        idle.len()
     }
 
-    fn reuse(self: &Arc<Self>, wish: Wish) -> Option<Lease> {
+    fn reuse(self: &Arc<Self>, wish: Wish, needs: Needs) -> Option<Lease> {
         let shared = || self.reuse_shared();
-        let idle = || self.reuse_idle();
+        let idle = || self.reuse_idle(needs);
         match wish {
             Wish::Http1 => idle(),
             Wish::Http2 => shared(),
@@ -149,15 +197,23 @@ impl Pool {
         }
     }
 
-    fn reuse_idle(self: &Arc<Self>) -> Option<Lease> {
+    fn reuse_idle(self: &Arc<Self>, needs: Needs) -> Option<Lease> {
         let mut idle = lock(&self.idle);
-        // Last in, first out: the warmest is used, the surplus grows old and goes.
-        while let Some(candidate) = idle.pop_back() {
-            if candidate.link.sender.is_ready() && Instant::now() < candidate.until {
-                return Some(Lease::http1(self, candidate.link, true));
-            }
+        match needs {
+            Needs::Response => idle
+                .take_direct()
+                .map(|link| Lease::direct(self, link, true))
+                .or_else(|| idle.take_driven().map(|link| Lease::driven(self, link, true))),
+            Needs::BothWays => idle.take_driven().map(|link| Lease::driven(self, link, true)),
         }
-        None
+    }
+
+    /// An idle connection that was used without hyper, and goes over to it.
+    async fn promote(self: &Arc<Self>) -> Option<Lease> {
+        let link = lock(&self.idle).take_direct()?;
+        let mut lease = self.handshake(link.into_io()).await.ok()?;
+        lease.reused = true;
+        Some(lease)
     }
 
     fn reuse_shared(self: &Arc<Self>) -> Option<Lease> {
@@ -180,14 +236,19 @@ impl Pool {
         }
     }
 
-    async fn open(self: &Arc<Self>, wish: Wish) -> Result<Lease, ConnectError> {
+    async fn open(self: &Arc<Self>, wish: Wish, needs: Needs) -> Result<Lease, ConnectError> {
+        if wish != Wish::Http2
+            && let Some(lease) = self.promote().await
+        {
+            return Ok(lease);
+        }
         let to_share = match wish {
             Wish::Http1 => false,
             Wish::Http2 => true,
             Wish::Negotiate => !self.negotiated_http1.load(Ordering::Relaxed),
         };
         let _turn = if to_share { Some(self.opening.lock().await) } else { None };
-        if to_share && let Some(lease) = self.reuse(wish) {
+        if to_share && let Some(lease) = self.reuse(wish, needs) {
             return Ok(lease);
         }
         let (io, speaks_http2) = self.connector.connect(wish).await?;
@@ -195,7 +256,10 @@ impl Pool {
             self.negotiated_http1.store(!speaks_http2, Ordering::Relaxed);
         }
         if !speaks_http2 {
-            return self.handshake(io).await;
+            return match needs {
+                Needs::Response => Ok(Lease::direct(self, Box::new(Direct::new(io)), false)),
+                Needs::BothWays => self.handshake(io).await,
+            };
         }
         let connection = Shared::handshake(io).await?;
         let lease = self.lease_shared(&connection, false);
@@ -211,20 +275,29 @@ impl Pool {
                 tracing::debug!(%error, "upstream connection ended");
             }
         });
-        Ok(Lease::http1(self, Http1 { sender, task: task.abort_handle() }, false))
+        Ok(Lease::driven(self, Driven { sender, task: task.abort_handle() }, false))
     }
 
-    fn put_back(self: &Arc<Self>, link: Http1, keep: Duration) {
-        if link.sender.is_closed() || keep.is_zero() {
-            return;
+    fn put_back(self: &Arc<Self>, link: Driven, keep: Duration) {
+        if !link.sender.is_closed() && !keep.is_zero() {
+            let until = Instant::now() + keep;
+            self.rest(|idle| idle.driven.push_back(Resting { link, until }));
         }
-        let until = Instant::now() + keep;
+    }
+
+    fn put_back_direct(self: &Arc<Self>, mut link: Box<Direct>, keep: Duration) {
+        if link.may_be_kept() && !keep.is_zero() {
+            link.rest();
+            let until = Instant::now() + keep;
+            self.rest(|idle| idle.direct.push_back(Resting { link, until }));
+        }
+    }
+
+    fn rest(self: &Arc<Self>, push: impl FnOnce(&mut Idle)) {
         {
             let mut idle = lock(&self.idle);
-            if idle.len() >= MAX_IDLE {
-                idle.pop_front();
-            }
-            idle.push_back(Idle { link, until });
+            idle.make_room();
+            push(&mut idle);
         }
         self.reap();
     }
@@ -248,12 +321,11 @@ impl Pool {
 
     /// `true` where nothing is left.
     fn reap_once(&self) -> bool {
-        let now = Instant::now();
         let mut idle = lock(&self.idle);
-        idle.retain(|connection| now < connection.until && !connection.link.sender.is_closed());
+        idle.reap();
         let mut shared = lock(&self.shared);
         shared.retain(|connection| !connection.sender.is_closed() && !connection.is_stale());
-        let empty = idle.is_empty() && shared.is_empty();
+        let empty = idle.len() == 0 && shared.is_empty();
         if empty {
             // Under both locks: whoever adds one after this starts a new reaper.
             self.reaping.store(false, Ordering::Release);
@@ -272,41 +344,82 @@ pub(super) struct Lease {
 }
 
 enum Link {
-    Http1(Http1),
+    Direct(Box<Direct>),
+    Driven(Driven),
     Http2(Stream),
 }
 
-/// An HTTP/1.1 connection.
-struct Http1 {
+/// What an exchange over HTTP/1.1 needs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Needs {
+    /// A head goes out, a response comes back: [`Direct`] will do.
+    Response,
+    /// A body goes out, or an upgrade may come of it: hyper drives that.
+    BothWays,
+}
+
+/// An HTTP/1.1 connection that hyper drives.
+struct Driven {
     sender: http1::SendRequest<Upload>,
     task: AbortHandle,
 }
 
-/// The result of sending: what could not be sent at all comes back.
-pub(super) type Sent = Result<Response<Incoming>, TrySendError<Request<Upload>>>;
+/// How sending ended without a response.
+pub(super) enum SendError {
+    /// hyper has not begun to write it, and handed it back.
+    Unsent,
+    /// The lease was given up before.
+    GivenUp,
+    /// hyper: some of it may have been sent.
+    Hyper(hyper::Error),
+    /// Without hyper: the same.
+    Direct(ExchangeError),
+}
 
 impl Lease {
-    fn http1(pool: &Arc<Pool>, link: Http1, reused: bool) -> Self {
-        Self { pool: Arc::clone(pool), link: Some(Link::Http1(link)), reused, keep: MAX_IDLE_TIME }
+    fn direct(pool: &Arc<Pool>, link: Box<Direct>, reused: bool) -> Self {
+        Self { pool: Arc::clone(pool), link: Some(Link::Direct(link)), reused, keep: MAX_IDLE_TIME }
+    }
+
+    fn driven(pool: &Arc<Pool>, link: Driven, reused: bool) -> Self {
+        Self { pool: Arc::clone(pool), link: Some(Link::Driven(link)), reused, keep: MAX_IDLE_TIME }
     }
 
     pub(super) fn is_http2(&self) -> bool {
         matches!(self.link, Some(Link::Http2(_)))
     }
 
-    /// Sends; `None` where the lease was given up before.
-    pub(super) async fn send(&mut self, request: Request<Upload>) -> Option<Sent> {
-        match self.link.as_mut()? {
-            Link::Http1(link) => Some(link.sender.try_send_request(request).await),
+    /// Sends, and waits for the response's head.
+    pub(super) async fn send(&mut self, request: &mut Unsent) -> Result<Response<Received>, SendError> {
+        let link = match self.link.as_mut() {
+            Some(Link::Direct(link)) => return Ok(link.exchange(request).await?.map(Received::Direct)),
+            link => link,
+        };
+        let (Some(link), Some(taken)) = (link, request.take()) else { return Err(SendError::GivenUp) };
+        let mut unsent = match link {
+            Link::Direct(_) => return Err(SendError::GivenUp),
+            Link::Driven(link) => match link.sender.try_send_request(taken).await {
+                Ok(response) => return Ok(response.map(Received::Hyper)),
+                Err(unsent) => unsent,
+            },
             Link::Http2(stream) => {
                 // The sender is a handle on a queue; each request needs its own to be sent through `&mut`.
                 let mut sender = stream.0.sender.clone();
-                let sent = Box::pin(sender.try_send_request(request)).await;
-                if sent.is_ok() {
-                    stream.0.settled.store(true, Ordering::Relaxed);
+                match Box::pin(sender.try_send_request(taken)).await {
+                    Ok(response) => {
+                        stream.0.settled.store(true, Ordering::Relaxed);
+                        return Ok(response.map(Received::Hyper));
+                    }
+                    Err(unsent) => unsent,
                 }
-                Some(sent)
             }
+        };
+        match unsent.take_message() {
+            Some(message) => {
+                request.put_back(message);
+                Err(SendError::Unsent)
+            }
+            None => Err(SendError::Hyper(unsent.into_error())),
         }
     }
 
@@ -330,9 +443,21 @@ impl Lease {
         }
     }
 
+    /// The connection, where the response is read without hyper.
+    pub(super) fn direct_mut(&mut self) -> Option<&mut Direct> {
+        match &mut self.link {
+            Some(Link::Direct(link)) => Some(link),
+            Some(Link::Driven(_) | Link::Http2(_)) | None => None,
+        }
+    }
+
     /// The response has ended: others may have the connection.
     pub(super) fn recycle(mut self) {
-        let Some(Link::Http1(mut link)) = self.link.take() else { return };
+        let mut link = match self.link.take() {
+            Some(Link::Driven(link)) => link,
+            Some(Link::Direct(link)) => return self.pool.put_back_direct(link, self.keep),
+            Some(Link::Http2(_)) | None => return,
+        };
         if link.sender.is_ready() {
             self.pool.put_back(link, self.keep);
         } else if !link.sender.is_closed()
@@ -381,7 +506,7 @@ impl Drop for Lease {
     /// A request given up in its midst takes its connection along, at once: left to itself, hyper first writes out what
     /// it holds, which never ends where the upstream does not read, and keeps the client's body until then.
     fn drop(&mut self) {
-        if let Some(Link::Http1(link)) = &self.link {
+        if let Some(Link::Driven(link)) = &self.link {
             link.task.abort();
         }
     }

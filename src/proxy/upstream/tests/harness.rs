@@ -24,38 +24,38 @@ use tokio::sync::mpsc;
 use super::super::*;
 use crate::metrics::Metrics;
 
-pub(super) type BoxError = Box<dyn std::error::Error + Send + Sync>;
-pub(super) type OriginBody = UnsyncBoxBody<Bytes, BoxError>;
-pub(super) type Piece = Result<Frame<Bytes>, BoxError>;
+pub(in crate::proxy::upstream) type BoxError = Box<dyn std::error::Error + Send + Sync>;
+pub(in crate::proxy::upstream) type OriginBody = UnsyncBoxBody<Bytes, BoxError>;
+pub(in crate::proxy::upstream) type Piece = Result<Frame<Bytes>, BoxError>;
 
 /// A server and what it has seen.
 #[derive(Clone)]
-pub(super) struct Origin {
-    pub(super) authority: Authority,
-    pub(super) connections: Arc<AtomicUsize>,
-    pub(super) requests: Arc<AtomicUsize>,
+pub(in crate::proxy::upstream) struct Origin {
+    pub(in crate::proxy::upstream) authority: Authority,
+    pub(in crate::proxy::upstream) connections: Arc<AtomicUsize>,
+    pub(in crate::proxy::upstream) requests: Arc<AtomicUsize>,
 }
 
 impl Origin {
-    pub(super) fn http(&self) -> Endpoint {
+    pub(in crate::proxy::upstream) fn http(&self) -> Endpoint {
         Endpoint::Http(self.authority.clone())
     }
 
-    pub(super) fn https(&self) -> Endpoint {
+    pub(in crate::proxy::upstream) fn https(&self) -> Endpoint {
         Endpoint::Https(self.authority.clone())
     }
 
-    pub(super) fn connections(&self) -> usize {
+    pub(in crate::proxy::upstream) fn connections(&self) -> usize {
         self.connections.load(Ordering::SeqCst)
     }
 
-    pub(super) fn requests(&self) -> usize {
+    pub(in crate::proxy::upstream) fn requests(&self) -> usize {
         self.requests.load(Ordering::SeqCst)
     }
 }
 
 /// A server of bytes: `serve` gets each connection and its number, from 0.
-pub(super) async fn raw<F, S>(serve: F) -> Origin
+pub(in crate::proxy::upstream) async fn raw<F, S>(serve: F) -> Origin
 where
     F: Fn(TcpStream, usize, Arc<AtomicUsize>) -> S + Send + Sync + 'static,
     S: Future<Output = ()> + Send + 'static,
@@ -78,7 +78,7 @@ where
 }
 
 /// Reads to the end of a request head and of a body of known length, and counts it; `None` at the stream's end.
-pub(super) async fn read_request(stream: &mut TcpStream, requests: &AtomicUsize) -> Option<String> {
+pub(in crate::proxy::upstream) async fn read_request(stream: &mut TcpStream, requests: &AtomicUsize) -> Option<String> {
     let mut read = Vec::new();
     loop {
         let mut byte = [0];
@@ -100,7 +100,7 @@ pub(super) async fn read_request(stream: &mut TcpStream, requests: &AtomicUsize)
 
 /// What an origin speaks.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Speaks {
+pub(in crate::proxy::upstream) enum Speaks {
     Http1,
     Http2,
     /// HTTP/2 with extended CONNECT.
@@ -108,7 +108,7 @@ pub(super) enum Speaks {
 }
 
 /// A server of requests.
-pub(super) async fn origin<H, R>(speaks: Speaks, handle: H) -> Origin
+pub(in crate::proxy::upstream) async fn origin<H, R>(speaks: Speaks, handle: H) -> Origin
 where
     H: Fn(Request<Incoming>) -> R + Clone + Send + Sync + 'static,
     R: Future<Output = Response<OriginBody>> + Send + 'static,
@@ -116,7 +116,7 @@ where
     raw(move |stream, _, requests| serve(stream, speaks, requests, handle.clone())).await
 }
 
-pub(super) async fn serve<I, H, R>(io: I, speaks: Speaks, requests: Arc<AtomicUsize>, handle: H)
+pub(in crate::proxy::upstream) async fn serve<I, H, R>(io: I, speaks: Speaks, requests: Arc<AtomicUsize>, handle: H)
 where
     I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     H: Fn(Request<Incoming>) -> R + Clone + Send + Sync + 'static,
@@ -140,7 +140,7 @@ where
 }
 
 /// The same over a Unix socket.
-pub(super) fn unix_origin<H, R>(path: &std::path::Path, handle: H)
+pub(in crate::proxy::upstream) fn unix_origin<H, R>(path: &std::path::Path, handle: H)
 where
     H: Fn(Request<Incoming>) -> R + Clone + Send + Sync + 'static,
     R: Future<Output = Response<OriginBody>> + Send + 'static,
@@ -155,7 +155,7 @@ where
 }
 
 /// The same over TLS for `localhost`, with these ALPN protocols; also what a client needs to believe it.
-pub(super) async fn tls_origin<H, R>(alpn: &[&str], handle: H) -> (Origin, Arc<rustls::ClientConfig>)
+pub(in crate::proxy::upstream) async fn tls_origin<H, R>(alpn: &[&str], handle: H) -> (Origin, Arc<rustls::ClientConfig>)
 where
     H: Fn(Request<Incoming>) -> R + Clone + Send + Sync + 'static,
     R: Future<Output = Response<OriginBody>> + Send + 'static,
@@ -192,7 +192,7 @@ where
 }
 
 /// An endpoint where nobody listens: bound for as long as the tests run, so that no other test can get the port.
-pub(super) async fn dead() -> Endpoint {
+pub(in crate::proxy::upstream) async fn dead() -> Endpoint {
     let socket = tokio::net::TcpSocket::new_v4().unwrap();
     socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
     let authority = socket.local_addr().unwrap().to_string().parse().unwrap();
@@ -200,7 +200,7 @@ pub(super) async fn dead() -> Endpoint {
     Endpoint::Http(authority)
 }
 
-pub(super) fn options(endpoints: Vec<Endpoint>) -> UpstreamOptions {
+pub(in crate::proxy::upstream) fn options(endpoints: Vec<Endpoint>) -> UpstreamOptions {
     UpstreamOptions {
         name: "orders".into(),
         endpoints,
@@ -216,30 +216,30 @@ pub(super) fn options(endpoints: Vec<Endpoint>) -> UpstreamOptions {
 }
 
 /// An upstream and its metrics.
-pub(super) struct Subject {
-    pub(super) upstream: Arc<Upstream>,
+pub(in crate::proxy::upstream) struct Subject {
+    pub(in crate::proxy::upstream) upstream: Arc<Upstream>,
     metrics: Metrics,
 }
 
 impl Subject {
-    pub(super) fn new(options: UpstreamOptions) -> Self {
+    pub(in crate::proxy::upstream) fn new(options: UpstreamOptions) -> Self {
         let metrics = Metrics::new().unwrap();
         let handles = metrics.upstream("orders");
         Self { upstream: Arc::new(Upstream::new(options, handles)), metrics }
     }
 
-    pub(super) async fn send(&self, request: Request<RequestBody>) -> Result<Response<ResponseBody>, UpstreamError> {
+    pub(in crate::proxy::upstream) async fn send(&self, request: Request<RequestBody>) -> Result<Response<ResponseBody>, UpstreamError> {
         self.upstream.send(request).await
     }
 
     /// Sends and reads to the end: the body as text.
-    pub(super) async fn text(&self, request: Request<RequestBody>) -> Result<String, UpstreamError> {
+    pub(in crate::proxy::upstream) async fn text(&self, request: Request<RequestBody>) -> Result<String, UpstreamError> {
         let body = self.send(request).await?.into_body().collect().await.unwrap();
         Ok(String::from_utf8(body.to_bytes().to_vec()).unwrap())
     }
 
     /// The counted failures: `connect`, `timeout`, `reset`, `protocol`, `unhealthy`.
-    pub(super) fn failures(&self) -> Vec<(&'static str, u64)> {
+    pub(in crate::proxy::upstream) fn failures(&self) -> Vec<(&'static str, u64)> {
         let text = String::from_utf8(self.metrics.render().unwrap()).unwrap();
         UpstreamErrorKind::ALL
             .iter()
@@ -252,17 +252,17 @@ impl Subject {
             .collect()
     }
 
-    pub(super) fn in_flight(&self) -> Vec<usize> {
+    pub(in crate::proxy::upstream) fn in_flight(&self) -> Vec<usize> {
         self.upstream.status().iter().map(|endpoint| endpoint.in_flight).collect()
     }
 
-    pub(super) fn healthy(&self) -> Vec<bool> {
+    pub(in crate::proxy::upstream) fn healthy(&self) -> Vec<bool> {
         self.upstream.status().iter().map(|endpoint| endpoint.healthy).collect()
     }
 }
 
 /// Waits for what must come true soon.
-pub(super) async fn eventually(mut holds: impl FnMut() -> bool) {
+pub(in crate::proxy::upstream) async fn eventually(mut holds: impl FnMut() -> bool) {
     let deadline = tokio::time::Instant::now() + Duration::from_secs(10);
     while !holds() {
         assert!(tokio::time::Instant::now() < deadline, "never came true");
@@ -270,11 +270,11 @@ pub(super) async fn eventually(mut holds: impl FnMut() -> bool) {
     }
 }
 
-pub(super) fn get(path: &str) -> Request<RequestBody> {
+pub(in crate::proxy::upstream) fn get(path: &str) -> Request<RequestBody> {
     request("GET", path, Bytes::new())
 }
 
-pub(super) fn post(path: &str, body: impl Into<Bytes>) -> Request<RequestBody> {
+pub(in crate::proxy::upstream) fn post(path: &str, body: impl Into<Bytes>) -> Request<RequestBody> {
     request("POST", path, body.into())
 }
 
@@ -283,21 +283,21 @@ fn request(method: &str, path: &str, body: Bytes) -> Request<RequestBody> {
     Request::builder().method(method).uri(path).header("host", "api.example.com").body(body).unwrap()
 }
 
-pub(super) fn text(text: impl Into<Bytes>) -> Response<OriginBody> {
+pub(in crate::proxy::upstream) fn text(text: impl Into<Bytes>) -> Response<OriginBody> {
     Response::new(Full::new(text.into()).map_err(|never| match never {}).boxed_unsync())
 }
 
 /// A body that a test feeds piece by piece.
-pub(super) fn piped() -> (mpsc::Sender<Piece>, UnsyncBoxBody<Bytes, BoxError>) {
+pub(in crate::proxy::upstream) fn piped() -> (mpsc::Sender<Piece>, UnsyncBoxBody<Bytes, BoxError>) {
     let (sender, receiver) = mpsc::channel(1);
     (sender, Piped(receiver).boxed_unsync())
 }
 
-pub(super) fn data(text: &'static str) -> Piece {
+pub(in crate::proxy::upstream) fn data(text: &'static str) -> Piece {
     Ok(Frame::data(Bytes::from_static(text.as_bytes())))
 }
 
-pub(super) fn trailer(name: &'static str, value: &'static str) -> Piece {
+pub(in crate::proxy::upstream) fn trailer(name: &'static str, value: &'static str) -> Piece {
     let mut trailers = HeaderMap::new();
     trailers.insert(name, value.parse().unwrap());
     Ok(Frame::trailers(trailers))

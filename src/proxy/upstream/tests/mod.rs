@@ -2,7 +2,7 @@
 
 mod balance;
 mod forms;
-mod harness;
+pub(super) mod harness;
 mod refusals;
 mod reuse;
 mod streams;

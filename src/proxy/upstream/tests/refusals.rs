@@ -51,7 +51,8 @@ async fn each_failure_has_its_name_and_is_counted_once() {
             *request.method_mut() = method.parse().unwrap();
             assert_eq!(subject.send(request).await.map(|_| ()), Err(expected), "{what}");
         }
-        assert_eq!(subject.failures(), [(expected.kind().unwrap().as_str(), 2)], "{what}");
+        assert_eq!(subject.send(get("/")).await.map(|_| ()), Err(expected), "{what}, without a body");
+        assert_eq!(subject.failures(), [(expected.kind().unwrap().as_str(), 3)], "{what}");
         assert_eq!(subject.in_flight(), [0], "{what}");
     }
 }
@@ -181,10 +182,10 @@ async fn the_clock_for_the_head_stands_still_while_the_client_is_slow() {
             pieces.send(data("piece")).await.unwrap();
         }
     });
-    assert!(await_head(std::future::pending(), timeout, Some(&progress)).await.is_none());
+    assert!(await_head(std::future::pending::<()>(), timeout, Some(&progress)).await.is_none());
     assert_eq!(start.elapsed().as_secs(), 530, "30 s after the last piece, no sooner and no later");
     upload.await.unwrap();
     client.await.unwrap();
-    assert!(await_head(std::future::pending(), timeout, None).await.is_none());
+    assert!(await_head(std::future::pending::<()>(), timeout, None).await.is_none());
     assert_eq!(start.elapsed().as_secs(), 560);
 }

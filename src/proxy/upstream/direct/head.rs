@@ -1,0 +1,289 @@
+//! The head of a request, written; the head of a response, read.
+
+use std::mem::MaybeUninit;
+
+use bytes::{Buf as _, Bytes, BytesMut};
+use http::header::{CONNECTION, CONTENT_LENGTH, TRANSFER_ENCODING};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode, Version};
+
+use super::ExchangeError;
+use super::body::Remaining;
+
+/// Most fields of a head, as hyper has it.
+const MAX_FIELDS: usize = 100;
+
+/// A response's head.
+#[derive(Debug)]
+pub(super) struct Head {
+    pub(super) status: StatusCode,
+    pub(super) version: Version,
+    pub(super) headers: HeaderMap,
+    /// Where it is not the usual one.
+    pub(super) reason: Option<Bytes>,
+    pub(super) body: Remaining,
+    /// Whether the connection may carry another request.
+    pub(super) keep_alive: bool,
+}
+
+/// Appends a request's head (RFC 9112 section 3), whose URI is in origin form.
+pub(super) fn write<B>(request: &Request<B>, out: &mut Vec<u8>) {
+    let path = request.uri().path_and_query().map_or("/", |path| path.as_str());
+    for part in [request.method().as_str(), " ", path, " HTTP/1.1\r\n"] {
+        out.extend_from_slice(part.as_bytes());
+    }
+    for (name, value) in request.headers() {
+        for part in [name.as_str().as_bytes(), b": ", value.as_bytes(), b"\r\n"] {
+            out.extend_from_slice(part);
+        }
+    }
+    out.extend_from_slice(b"\r\n");
+}
+
+/// Takes a head off the front of `input`; `None` while it is not whole. Interim responses (RFC 9110 section 15.2) are
+/// thrown away, but for a 101, which nobody asked for. `spare` is an empty map whose room is used.
+pub(super) fn read(input: &mut BytesMut, method: &Method, spare: &mut HeaderMap) -> Result<Option<Head>, ExchangeError> {
+    while let Some(head) = read_one(input, method, spare)? {
+        if !head.status.is_informational() || head.status == StatusCode::SWITCHING_PROTOCOLS {
+            return Ok(Some(head));
+        }
+    }
+    Ok(None)
+}
+
+fn read_one(input: &mut BytesMut, method: &Method, spare: &mut HeaderMap) -> Result<Option<Head>, ExchangeError> {
+    let mut fields = [const { MaybeUninit::uninit() }; MAX_FIELDS];
+    let mut places = [Place::default(); MAX_FIELDS];
+    let mut parsed = httparse::Response::new(&mut []);
+    let config = httparse::ParserConfig::default();
+    let length = match config.parse_response_with_uninit_headers(&mut parsed, input, &mut fields)? {
+        httparse::Status::Complete(length) => length,
+        httparse::Status::Partial => return Ok(None),
+    };
+    let status = parsed.code.and_then(|code| StatusCode::from_u16(code).ok()).ok_or(ExchangeError::Status)?;
+    let version = if parsed.version == Some(1) { Version::HTTP_11 } else { Version::HTTP_10 };
+    let reason = parsed.reason.filter(|reason| Some(*reason) != status.canonical_reason());
+    let reason = reason.map(|reason| Bytes::copy_from_slice(reason.as_bytes()));
+    let count = parsed.headers.len();
+    let start = input.as_ptr().addr();
+    for (place, field) in places.iter_mut().zip(parsed.headers.iter()) {
+        *place = Place::of(start, field);
+    }
+
+    let head = input.split_to(length).freeze();
+    let mut headers = std::mem::take(spare);
+    headers.reserve(count);
+    for place in places.iter().take(count) {
+        let (name, value) = place.within(&head).ok_or(ExchangeError::Status)?;
+        let name = HeaderName::from_bytes(name).map_err(|_| httparse::Error::HeaderName)?;
+        let value = HeaderValue::from_maybe_shared(value).map_err(|_| httparse::Error::HeaderValue)?;
+        headers.append(name, value);
+    }
+    let keep_alive = keeps_alive(&headers, version);
+    let body = body_of(&mut headers, version, status, method)?;
+    Ok(Some(Head { status, version, headers, reason, body, keep_alive: keep_alive && body != Remaining::UntilClose }))
+}
+
+/// Where in a head a field stands.
+#[derive(Debug, Default, Clone, Copy)]
+struct Place {
+    name: (usize, usize),
+    value: (usize, usize),
+}
+
+impl Place {
+    /// `start`: where the head begins in memory.
+    fn of(start: usize, field: &httparse::Header<'_>) -> Self {
+        let place = |part: &[u8]| (part.as_ptr().addr().wrapping_sub(start), part.len());
+        Self { name: place(field.name.as_bytes()), value: place(field.value) }
+    }
+
+    fn within<'a>(&self, head: &'a Bytes) -> Option<(&'a [u8], Bytes)> {
+        let (name, value) = (self.name.0..self.name.0 + self.name.1, self.value.0..self.value.0 + self.value.1);
+        // An empty value may stand anywhere.
+        let value = if value.is_empty() { Bytes::new() } else { head.get(value.clone()).map(|_| head.slice(value))? };
+        Some((head.get(name)?, value))
+    }
+}
+
+/// RFC 9112 section 9.3.
+fn keeps_alive(headers: &HeaderMap, version: Version) -> bool {
+    let says = |option: &str| crate::gate::has_token(headers, &CONNECTION, option);
+    if !headers.contains_key(CONNECTION) {
+        return version == Version::HTTP_11;
+    }
+    !says("close") && (version == Version::HTTP_11 || says("keep-alive"))
+}
+
+/// RFC 9112 section 6.3. Where both a coding and a length are there, the coding counts and the length goes.
+fn body_of(
+    headers: &mut HeaderMap,
+    version: Version,
+    status: StatusCode,
+    method: &Method,
+) -> Result<Remaining, ExchangeError> {
+    if status.is_informational()
+        || matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED)
+        || method == Method::HEAD
+    {
+        return Ok(Remaining::Ended);
+    }
+    if headers.contains_key(TRANSFER_ENCODING) {
+        if version == Version::HTTP_10 {
+            return Err(ExchangeError::Coding);
+        }
+        headers.remove(CONTENT_LENGTH);
+        let last = crate::gate::tokens(headers, &TRANSFER_ENCODING).last();
+        let chunked = last.is_some_and(|coding| coding.eq_ignore_ascii_case(b"chunked"));
+        return Ok(if chunked { Remaining::CHUNKS } else { Remaining::UntilClose });
+    }
+    if !headers.contains_key(CONTENT_LENGTH) {
+        return Ok(Remaining::UntilClose);
+    }
+    content_length(headers).map(Remaining::Length).ok_or(ExchangeError::Length)
+}
+
+/// All of them, if they say the same: section 6.3 lets a recipient take a list of equal lengths for one.
+fn content_length(headers: &HeaderMap) -> Option<u64> {
+    let mut length = None;
+    for line in headers.get_all(CONTENT_LENGTH) {
+        for part in line.as_bytes().split(|byte| *byte == b',') {
+            let digits = part.trim_ascii();
+            let plain = !digits.is_empty() && digits.iter().all(u8::is_ascii_digit);
+            let said: u64 = std::str::from_utf8(digits).ok().filter(|_| plain)?.parse().ok()?;
+            if length.is_some_and(|length| length != said) {
+                return None;
+            }
+            length = Some(said);
+        }
+    }
+    length
+}
+
+/// The end of a line in `input` (where its CR stands), which is no longer than `longest`; `None` while it is not there.
+pub(super) fn line_end(input: &[u8], longest: usize) -> Result<Option<usize>, ExchangeError> {
+    match memchr::memchr(b'\n', input) {
+        Some(at) => match at.checked_sub(1).filter(|before| input.get(*before) == Some(&b'\r')) {
+            Some(end) => Ok(Some(end)),
+            None => Err(ExchangeError::Chunk),
+        },
+        None if input.len() > longest => Err(ExchangeError::Chunk),
+        None => Ok(None),
+    }
+}
+
+/// The fields behind the last chunk (RFC 9112 section 7.1.2), taken off the front of `input`; `None` while they are not
+/// all there.
+pub(super) fn read_trailers(input: &mut BytesMut) -> Result<Option<HeaderMap>, ExchangeError> {
+    let mut fields = [httparse::EMPTY_HEADER; MAX_FIELDS];
+    let (length, trailers) = match httparse::parse_headers(input, &mut fields)? {
+        httparse::Status::Complete((length, fields)) => {
+            let mut trailers = HeaderMap::with_capacity(fields.len());
+            for field in fields {
+                let name = HeaderName::from_bytes(field.name.as_bytes()).map_err(|_| httparse::Error::HeaderName)?;
+                let value = HeaderValue::from_bytes(field.value).map_err(|_| httparse::Error::HeaderValue)?;
+                trailers.append(name, value);
+            }
+            (length, trailers)
+        }
+        httparse::Status::Partial => return Ok(None),
+    };
+    input.advance(length);
+    Ok(Some(trailers))
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    fn parse(text: &str, method: &Method) -> Result<Option<Head>, ExchangeError> {
+        read(&mut BytesMut::from(text), method, &mut HeaderMap::new())
+    }
+
+    #[test]
+    fn a_body_ends_where_rfc_9112_section_6_3_says() {
+        use Remaining::{Ended, Length, UntilClose};
+        let chunks = Remaining::CHUNKS;
+        for (text, method, body, keep_alive) in [
+            ("HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n", Method::GET, Length(5), true),
+            ("HTTP/1.1 200 OK\r\nContent-Length: 5, 5\r\nContent-Length: 5\r\n\r\n", Method::GET, Length(5), true),
+            ("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n", Method::GET, Length(0), true),
+            ("HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n", Method::HEAD, Ended, true),
+            ("HTTP/1.1 204 No Content\r\n\r\n", Method::GET, Ended, true),
+            ("HTTP/1.1 304 Not Modified\r\nContent-Length: 5\r\n\r\n", Method::GET, Ended, true),
+            ("HTTP/1.1 200 OK\r\nTransfer-Encoding: Chunked\r\n\r\n", Method::GET, chunks, true),
+            ("HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip, chunked\r\n\r\n", Method::GET, chunks, true),
+            ("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked, gzip\r\n\r\n", Method::GET, UntilClose, false),
+            ("HTTP/1.1 200 OK\r\n\r\n", Method::GET, UntilClose, false),
+            ("HTTP/1.0 200 OK\r\n\r\n", Method::GET, UntilClose, false),
+            ("HTTP/1.0 200 OK\r\nContent-Length: 5\r\n\r\n", Method::GET, Length(5), false),
+            ("HTTP/1.0 200 OK\r\nContent-Length: 5\r\nConnection: Keep-Alive\r\n\r\n", Method::GET, Length(5), true),
+            ("HTTP/1.1 200 OK\r\nContent-Length: 5\r\nConnection: x, CLOSE\r\n\r\n", Method::GET, Length(5), false),
+            (
+                "HTTP/1.1 200 OK\r\nContent-Length: 5\r\nConnection: close\r\nConnection: keep-alive\r\n\r\n",
+                Method::GET,
+                Length(5),
+                false,
+            ),
+            ("HTTP/1.1 101 Switching Protocols\r\n\r\n", Method::GET, Ended, true),
+            (
+                "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\nHTTP/1.1 200 OK\r\n\
+                 Content-Length: 5\r\n\r\n",
+                Method::GET,
+                Length(5),
+                true,
+            ),
+        ] {
+            let head = parse(text, &method).unwrap().unwrap();
+            assert_eq!((head.body, head.keep_alive), (body, keep_alive), "{text:?}");
+            assert!(!head.headers.contains_key("link"), "an interim response's");
+        }
+        let both = "HTTP/1.1 200 OK\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n";
+        let head = parse(both, &Method::GET).unwrap().unwrap();
+        assert_eq!((head.body, head.headers.contains_key(CONTENT_LENGTH)), (chunks, false));
+    }
+
+    #[test]
+    fn what_is_no_head_is_an_error_and_what_is_half_of_one_is_none() {
+        let whole = "HTTP/1.1 200 OK\r\nContent-Length: 5\r\nX-Empty:\r\nX-A: 1\r\n\r\n";
+        for end in 0..whole.len() {
+            assert!(parse(whole.get(..end).unwrap(), &Method::GET).unwrap().is_none(), "{end} bytes");
+        }
+        assert_eq!(parse(whole, &Method::GET).unwrap().unwrap().headers.len(), 3);
+        for text in [
+            "SSH-2.0-OpenSSH_9.6\r\n",
+            "HTTP/2.0 200 OK\r\n\r\n",
+            "HTTP/1.1 20 OK\r\n\r\n",
+            "HTTP/1.1 099 X\r\n\r\n",
+            "HTTP/1.1 200 OK\r\nA B: 1\r\n\r\n",
+            "HTTP/1.1 200 OK\r\nA : 1\r\n\r\n",
+            "HTTP/1.1 200 OK\r\nA: 1\r\n folded\r\n\r\n",
+            "HTTP/1.1 200 OK\r\nA: \0\r\n\r\n",
+            "HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n",
+            "HTTP/1.1 200 OK\r\nContent-Length: 1, 2\r\n\r\n",
+            "HTTP/1.1 200 OK\r\nContent-Length: +1\r\n\r\n",
+            "HTTP/1.1 200 OK\r\nContent-Length:\r\n\r\n",
+            "HTTP/1.1 200 OK\r\nContent-Length: 99999999999999999999\r\n\r\n",
+            "HTTP/1.0 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n",
+        ] {
+            assert!(parse(text, &Method::GET).is_err(), "{text:?}");
+        }
+        let many = format!("HTTP/1.1 200 OK\r\n{}\r\n", "A: 1\r\n".repeat(MAX_FIELDS + 1));
+        assert!(parse(&many, &Method::GET).is_err());
+    }
+
+    #[test]
+    fn a_head_is_written_as_it_is() {
+        let request = Request::get("/a?x=1").header("host", "a").header("x-a", "1").header("x-a", "2").body(()).unwrap();
+        let mut out = Vec::new();
+        write(&request, &mut out);
+        assert_eq!(std::str::from_utf8(&out), Ok("GET /a?x=1 HTTP/1.1\r\nhost: a\r\nx-a: 1\r\nx-a: 2\r\n\r\n"));
+    }
+
+    #[test]
+    fn an_unusual_reason_is_kept() {
+        let head = parse("HTTP/1.1 200 Fine\r\n\r\n", &Method::GET).unwrap().unwrap();
+        assert_eq!(head.reason.as_deref(), Some(&b"Fine"[..]));
+        assert_eq!(parse("HTTP/1.1 200 OK\r\n\r\n", &Method::GET).unwrap().unwrap().reason, None);
+    }
+}

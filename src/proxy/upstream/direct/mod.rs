@@ -1,0 +1,175 @@
+//! HTTP/1.1 towards an upstream for requests without a body, in the task that asks.
+//!
+//! hyper drives a client's connection in a task of its own, and channels carry the request there and the head and each
+//! piece of the body back. That is right for every exchange, and costs a fifth of what forwarding a small request costs
+//! (benches/README.md). Where no body is sent the two directions never run at once, so nothing has to run beside the
+//! request: it is written, then the response is read, here. Whatever else there is (bodies, upgrades, HTTP/2) stays
+//! with hyper; an idle connection can go over to it at any time.
+//!
+//! Heads are read by hyper's parser (httparse), with its rules and bounds.
+
+mod body;
+mod head;
+#[cfg(test)]
+mod tests;
+
+use std::future::{Future as _, poll_fn};
+use std::io;
+use std::pin::{Pin, pin};
+use std::task::{Context, Poll, Waker};
+
+use bytes::BytesMut;
+use http::{HeaderMap, Method, Response};
+use thiserror::Error;
+use tokio::io::{AsyncRead as _, AsyncReadExt as _, AsyncWrite as _, ReadBuf};
+
+use super::connect::Io;
+use super::outbound::Unsent;
+use super::pool::SendError;
+
+pub(super) use body::Remaining;
+
+/// Largest response head in bytes, interim responses included.
+const MAX_HEAD: usize = super::pool::HTTP1_BUFFER;
+/// Room for a head at first.
+const HEAD_ROOM: usize = 4 * 1024;
+/// What an idle connection keeps of its buffers, in bytes each.
+const KEPT_ROOM: usize = 8 * 1024;
+
+/// A connection.
+pub(super) struct Direct {
+    io: Io,
+    /// Read, and not taken yet.
+    input: BytesMut,
+    output: Vec<u8>,
+    /// Empty; its room is for the next head.
+    spare: HeaderMap,
+    /// What the last response said.
+    keep_alive: bool,
+}
+
+/// Why there is no response, or no more of it.
+#[derive(Debug, Error)]
+pub enum ExchangeError {
+    /// The connection broke.
+    #[error(transparent)]
+    Io(#[from] io::Error),
+    /// It ended before the response did.
+    #[error("the connection was closed in the middle of a response")]
+    Closed,
+    /// What came was no head of HTTP/1, or no trailers.
+    #[error("malformed response: {0}")]
+    Head(#[from] httparse::Error),
+    /// Not even a status.
+    #[error("malformed response: no status")]
+    Status,
+    /// Over [`MAX_HEAD`].
+    #[error("the response's head is too large")]
+    TooLarge,
+    /// Content-Length says two things, or nothing.
+    #[error("malformed response: no valid length")]
+    Length,
+    /// A transfer coding in HTTP/1.0.
+    #[error("malformed response: a transfer coding in HTTP/1.0")]
+    Coding,
+    /// A chunk is none.
+    #[error("malformed response: a chunk that is none")]
+    Chunk,
+}
+
+impl Direct {
+    pub(super) fn new(io: Io) -> Self {
+        Self { io, input: BytesMut::new(), output: Vec::new(), spare: HeaderMap::new(), keep_alive: true }
+    }
+
+    /// Whether an idle connection is open, and silent as it should be.
+    pub(super) fn is_usable(&mut self) -> bool {
+        let mut space = [0; 1];
+        let mut buf = ReadBuf::new(&mut space);
+        // No system call where nothing has happened; TLS may have messages of its own, which are not for us to see.
+        let polled = Pin::new(&mut self.io).poll_read(&mut Context::from_waker(Waker::noop()), &mut buf);
+        polled.is_pending()
+    }
+
+    /// Whether another request may follow, now that the response has been read to its end.
+    pub(super) fn may_be_kept(&self) -> bool {
+        self.keep_alive && self.input.is_empty()
+    }
+
+    /// Gives back what an idle connection has no use for.
+    pub(super) fn rest(&mut self) {
+        if self.input.capacity() > KEPT_ROOM {
+            self.input = BytesMut::new();
+        }
+        if self.output.capacity() > KEPT_ROOM {
+            self.output = Vec::new();
+        }
+    }
+
+    /// An idle connection's stream.
+    pub(super) fn into_io(self) -> Io {
+        self.io
+    }
+
+    /// Sends, and waits for the response's head. The request stays where it is until some of it has left.
+    pub(super) async fn exchange(&mut self, request: &mut Unsent) -> Result<Response<Remaining>, SendError> {
+        let Some(unsent) = request.get_mut() else { return Err(SendError::GivenUp) };
+        let method = unsent.method().clone();
+        self.output.clear();
+        head::write(unsent, &mut self.output);
+        let mut written = 0;
+        if let Err(error) = poll_fn(|cx| self.poll_write_out(&mut written, cx)).await {
+            if written == 0 {
+                return Err(SendError::Unsent);
+            }
+            drop(request.take());
+            return Err(SendError::Direct(error.into()));
+        }
+        if let Some(sent) = request.take() {
+            self.spare = sent.into_parts().0.headers;
+            self.spare.clear();
+        }
+        let head = poll_fn(|cx| self.poll_head(&method, cx)).await.map_err(SendError::Direct)?;
+        self.keep_alive = head.keep_alive;
+        let mut response = Response::new(head.body);
+        *response.status_mut() = head.status;
+        *response.version_mut() = head.version;
+        *response.headers_mut() = head.headers;
+        if let Some(Ok(reason)) = head.reason.map(hyper::ext::ReasonPhrase::try_from) {
+            response.extensions_mut().insert(reason);
+        }
+        Ok(response)
+    }
+
+    fn poll_write_out(&mut self, written: &mut usize, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while let Some(rest) = self.output.get(*written..).filter(|rest| !rest.is_empty()) {
+            match std::task::ready!(Pin::new(&mut self.io).poll_write(cx, rest))? {
+                0 => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+                more => *written += more,
+            }
+        }
+        Pin::new(&mut self.io).poll_flush(cx)
+    }
+
+    fn poll_head(&mut self, method: &Method, cx: &mut Context<'_>) -> Poll<Result<head::Head, ExchangeError>> {
+        loop {
+            if !self.input.is_empty()
+                && let Some(head) = head::read(&mut self.input, method, &mut self.spare)?
+            {
+                return Poll::Ready(Ok(head));
+            }
+            if self.input.len() >= MAX_HEAD {
+                return Poll::Ready(Err(ExchangeError::TooLarge));
+            }
+            if std::task::ready!(self.poll_fill(HEAD_ROOM, cx))? == 0 {
+                return Poll::Ready(Err(ExchangeError::Closed));
+            }
+        }
+    }
+
+    /// Reads what is there, `room` bytes or some more; 0 at the end.
+    fn poll_fill(&mut self, room: usize, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        self.input.reserve(room);
+        pin!(self.io.read_buf(&mut self.input)).poll(cx)
+    }
+}
