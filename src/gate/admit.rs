@@ -123,7 +123,8 @@ impl Gate {
     ) -> Result<Admission, Refusal> {
         let decision = match waits {
             None => self.decide(route, facts, now, &Nobody).await,
-            Some(waits) => waits.follow(self.decide(route, facts, now, waits)).await,
+            // In a box: few requests are traced, and the others would carry the room for it along.
+            Some(waits) => Box::pin(waits.follow(self.decide(route, facts, now, waits))).await,
         };
         match (decision, route.mode) {
             (Err(refusal), Mode::Report) => Ok(self.report(refusal, now)),

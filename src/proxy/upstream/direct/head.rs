@@ -11,6 +11,8 @@ use super::body::Remaining;
 
 /// Most fields of a head, as hyper has it.
 const MAX_FIELDS: usize = 100;
+/// For so many there is room at hand.
+const FEW_FIELDS: usize = 24;
 
 /// A response's head.
 #[derive(Debug)]
@@ -52,7 +54,6 @@ pub(super) fn read(input: &mut BytesMut, method: &Method, spare: &mut HeaderMap)
 
 fn read_one(input: &mut BytesMut, method: &Method, spare: &mut HeaderMap) -> Result<Option<Head>, ExchangeError> {
     let mut fields = [const { MaybeUninit::uninit() }; MAX_FIELDS];
-    let mut places = [Place::default(); MAX_FIELDS];
     let mut parsed = httparse::Response::new(&mut []);
     let config = httparse::ParserConfig::default();
     let length = match config.parse_response_with_uninit_headers(&mut parsed, input, &mut fields)? {
@@ -63,100 +64,132 @@ fn read_one(input: &mut BytesMut, method: &Method, spare: &mut HeaderMap) -> Res
     let version = if parsed.version == Some(1) { Version::HTTP_11 } else { Version::HTTP_10 };
     let reason = parsed.reason.filter(|reason| Some(*reason) != status.canonical_reason());
     let reason = reason.map(|reason| Bytes::copy_from_slice(reason.as_bytes()));
-    let count = parsed.headers.len();
     let start = input.as_ptr().addr();
+    let (mut few, mut many) = ([Place::default(); FEW_FIELDS], Vec::new());
+    let places = match few.get_mut(..parsed.headers.len()) {
+        Some(few) => few,
+        None => {
+            many.resize(parsed.headers.len(), Place::default());
+            &mut many[..]
+        }
+    };
     for (place, field) in places.iter_mut().zip(parsed.headers.iter()) {
         *place = Place::of(start, field);
     }
 
     let head = input.split_to(length).freeze();
     let mut headers = std::mem::take(spare);
-    headers.reserve(count);
-    for place in places.iter().take(count) {
+    headers.reserve(places.len());
+    let mut said = Said::default();
+    for place in places {
         let (name, value) = place.within(&head).ok_or(ExchangeError::Status)?;
         let name = HeaderName::from_bytes(name).map_err(|_| httparse::Error::HeaderName)?;
         let value = HeaderValue::from_maybe_shared(value).map_err(|_| httparse::Error::HeaderValue)?;
+        match name {
+            CONNECTION => said.connection(&value),
+            CONTENT_LENGTH => said.length(&value)?,
+            TRANSFER_ENCODING => said.coding(&value),
+            _ => {}
+        }
         headers.append(name, value);
     }
-    let keep_alive = keeps_alive(&headers, version);
-    let body = body_of(&mut headers, version, status, method)?;
-    Ok(Some(Head { status, version, headers, reason, body, keep_alive: keep_alive && body != Remaining::UntilClose }))
+    if said.coding.is_some() {
+        // RFC 9112 section 6.3: the coding counts, and the length must not go on.
+        headers.remove(CONTENT_LENGTH);
+    }
+    let body = said.body(version, status, method)?;
+    let keep_alive = said.keeps_alive(version) && body != Remaining::UntilClose;
+    Ok(Some(Head { status, version, headers, reason, body, keep_alive }))
 }
 
-/// Where in a head a field stands.
+/// Where in a head a field stands: beginnings and lengths.
 #[derive(Debug, Default, Clone, Copy)]
 struct Place {
-    name: (usize, usize),
-    value: (usize, usize),
+    name: (u32, u32),
+    value: (u32, u32),
 }
 
 impl Place {
     /// `start`: where the head begins in memory.
     fn of(start: usize, field: &httparse::Header<'_>) -> Self {
-        let place = |part: &[u8]| (part.as_ptr().addr().wrapping_sub(start), part.len());
+        // A head is no longer than MAX_HEAD; a place that were wrong would be none in it.
+        let number = |number: usize| u32::try_from(number).unwrap_or(u32::MAX);
+        let place = |part: &[u8]| (number(part.as_ptr().addr().wrapping_sub(start)), number(part.len()));
         Self { name: place(field.name.as_bytes()), value: place(field.value) }
     }
 
     fn within<'a>(&self, head: &'a Bytes) -> Option<(&'a [u8], Bytes)> {
-        let (name, value) = (self.name.0..self.name.0 + self.name.1, self.value.0..self.value.0 + self.value.1);
+        let range = |(from, length): (u32, u32)| {
+            let from = usize::try_from(from).ok()?;
+            Some(from..from.checked_add(usize::try_from(length).ok()?)?)
+        };
+        let (name, value) = (range(self.name)?, range(self.value)?);
         // An empty value may stand anywhere.
         let value = if value.is_empty() { Bytes::new() } else { head.get(value.clone()).map(|_| head.slice(value))? };
         Some((head.get(name)?, value))
     }
 }
 
-/// RFC 9112 section 9.3.
-fn keeps_alive(headers: &HeaderMap, version: Version) -> bool {
-    let says = |option: &str| crate::gate::has_token(headers, &CONNECTION, option);
-    if !headers.contains_key(CONNECTION) {
-        return version == Version::HTTP_11;
-    }
-    !says("close") && (version == Version::HTTP_11 || says("keep-alive"))
+/// What a head says of its body and its connection.
+#[derive(Debug, Default)]
+struct Said {
+    close: bool,
+    keep_alive: bool,
+    length: Option<u64>,
+    /// Whether the last coding is `chunked`.
+    coding: Option<bool>,
 }
 
-/// RFC 9112 section 6.3. Where both a coding and a length are there, the coding counts and the length goes.
-fn body_of(
-    headers: &mut HeaderMap,
-    version: Version,
-    status: StatusCode,
-    method: &Method,
-) -> Result<Remaining, ExchangeError> {
-    if status.is_informational()
-        || matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED)
-        || method == Method::HEAD
-    {
-        return Ok(Remaining::Ended);
-    }
-    if headers.contains_key(TRANSFER_ENCODING) {
-        if version == Version::HTTP_10 {
-            return Err(ExchangeError::Coding);
+impl Said {
+    fn connection(&mut self, value: &HeaderValue) {
+        for option in members(value) {
+            self.close |= option.eq_ignore_ascii_case(b"close");
+            self.keep_alive |= option.eq_ignore_ascii_case(b"keep-alive");
         }
-        headers.remove(CONTENT_LENGTH);
-        let last = crate::gate::tokens(headers, &TRANSFER_ENCODING).last();
-        let chunked = last.is_some_and(|coding| coding.eq_ignore_ascii_case(b"chunked"));
-        return Ok(if chunked { Remaining::CHUNKS } else { Remaining::UntilClose });
     }
-    if !headers.contains_key(CONTENT_LENGTH) {
-        return Ok(Remaining::UntilClose);
-    }
-    content_length(headers).map(Remaining::Length).ok_or(ExchangeError::Length)
-}
 
-/// All of them, if they say the same: section 6.3 lets a recipient take a list of equal lengths for one.
-fn content_length(headers: &HeaderMap) -> Option<u64> {
-    let mut length = None;
-    for line in headers.get_all(CONTENT_LENGTH) {
-        for part in line.as_bytes().split(|byte| *byte == b',') {
+    /// Lengths may be repeated if all are the same: section 6.3 lets a recipient take them for one.
+    fn length(&mut self, value: &HeaderValue) -> Result<(), ExchangeError> {
+        for part in value.as_bytes().split(|byte| *byte == b',') {
             let digits = part.trim_ascii();
             let plain = !digits.is_empty() && digits.iter().all(u8::is_ascii_digit);
-            let said: u64 = std::str::from_utf8(digits).ok().filter(|_| plain)?.parse().ok()?;
-            if length.is_some_and(|length| length != said) {
-                return None;
+            let text = std::str::from_utf8(digits).ok().filter(|_| plain);
+            let said = text.and_then(|text| text.parse().ok()).ok_or(ExchangeError::Length)?;
+            if self.length.replace(said).is_some_and(|before| before != said) {
+                return Err(ExchangeError::Length);
             }
-            length = Some(said);
+        }
+        Ok(())
+    }
+
+    fn coding(&mut self, value: &HeaderValue) {
+        let last = members(value).last();
+        self.coding = Some(last.is_some_and(|coding| coding.eq_ignore_ascii_case(b"chunked")));
+    }
+
+    /// RFC 9112 section 9.3.
+    fn keeps_alive(&self, version: Version) -> bool {
+        !self.close && (version == Version::HTTP_11 || self.keep_alive)
+    }
+
+    /// RFC 9112 section 6.3.
+    fn body(&self, version: Version, status: StatusCode, method: &Method) -> Result<Remaining, ExchangeError> {
+        let never = matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
+        if status.is_informational() || never || method == Method::HEAD {
+            return Ok(Remaining::Ended);
+        }
+        match (self.coding, self.length) {
+            (Some(_), _) if version == Version::HTTP_10 => Err(ExchangeError::Coding),
+            (Some(true), _) => Ok(Remaining::CHUNKS),
+            (Some(false), _) | (None, None) => Ok(Remaining::UntilClose),
+            (None, Some(length)) => Ok(Remaining::Length(length)),
         }
     }
-    length
+}
+
+/// Of a comma-separated list (RFC 9110 section 5.6.1).
+fn members(value: &HeaderValue) -> impl Iterator<Item = &[u8]> {
+    value.as_bytes().split(|byte| *byte == b',').map(<[u8]>::trim_ascii).filter(|member| !member.is_empty())
 }
 
 /// The end of a line in `input` (where its CR stands), which is no longer than `longest`; `None` while it is not there.

@@ -33,6 +33,8 @@ pub(super) use body::Remaining;
 const MAX_HEAD: usize = super::pool::HTTP1_BUFFER;
 /// Room for a head at first.
 const HEAD_ROOM: usize = 4 * 1024;
+/// Less room is not worth a read.
+const MIN_ROOM: usize = 1024;
 /// What an idle connection keeps of its buffers, in bytes each.
 const KEPT_ROOM: usize = 8 * 1024;
 
@@ -167,9 +169,11 @@ impl Direct {
         }
     }
 
-    /// Reads what is there, `room` bytes or some more; 0 at the end.
+    /// Reads what is there, into what room is left or else `room` bytes of it; 0 at the end.
     fn poll_fill(&mut self, room: usize, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
-        self.input.reserve(room);
+        if self.input.capacity() - self.input.len() < room.min(MIN_ROOM) {
+            self.input.reserve(room);
+        }
         pin!(self.io.read_buf(&mut self.input)).poll(cx)
     }
 }
