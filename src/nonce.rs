@@ -4,6 +4,7 @@
 //! replicas share), and a truncated HMAC-SHA-256 over both. Any process with the secret can check one; nothing is
 //! stored, so a flood of challenges costs no memory, and any number of a client's requests may carry the same one.
 
+use std::fmt;
 use std::time::Duration;
 
 use base64::Engine as _;
@@ -67,8 +68,16 @@ impl Life {
 /// Issues and checks nonces.
 #[derive(Debug, Clone)]
 pub struct Nonces {
-    options: NonceOptions,
+    lifetime: Duration,
+    current: Authority,
+    previous: Option<Authority>,
+    process: ProcessTag,
+    others_not_before: Option<Timestamp>,
 }
+
+/// A secret, as HMAC begins with it: half of the work is done once.
+#[derive(Clone)]
+struct Authority(Hmac<Sha256>);
 
 /// Why a nonce is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
@@ -95,24 +104,30 @@ pub struct Accepted {
 impl Nonces {
     /// Takes the options as they are; `config` has checked them.
     pub fn new(options: NonceOptions) -> Self {
-        Self { options }
+        Self {
+            lifetime: options.lifetime,
+            current: Authority::new(&options.secret),
+            previous: options.previous.as_ref().map(Authority::new),
+            process: options.process,
+            others_not_before: options.others_not_before,
+        }
     }
 
     /// How long one is taken after it was issued.
     pub fn lifetime(&self) -> Duration {
-        self.options.lifetime
+        self.lifetime
     }
 
     /// Whether the secret before the current one is still taken.
     pub fn is_rotating(&self) -> bool {
-        self.options.previous.is_some()
+        self.previous.is_some()
     }
 
     /// A fresh nonce; for this process' own memory, or for a life of the shared store.
     pub fn issue(&self, now: Timestamp, life: Option<Life>) -> String {
         let (time, memory) = (now.as_micros().to_be_bytes(), life.map(|life| life.0.to_be_bytes()));
-        let memory = memory.unwrap_or(self.options.process.0);
-        let mac = authenticate(&self.options.secret, &time, &memory).finalize().into_bytes();
+        let memory = memory.unwrap_or(self.process.0);
+        let mac = self.current.over(&time, &memory).finalize().into_bytes();
         let mut nonce = [0; NONCE_BYTES];
         for (to, from) in nonce.iter_mut().zip(time.iter().chain(&memory).chain(&mac)) {
             *to = *from;
@@ -128,9 +143,9 @@ impl Nonces {
         let Some((time, (memory, mac))) = parts(&bytes).filter(|_| length == NONCE_BYTES) else {
             return Err(NonceError::Unknown);
         };
-        let fits = |secret| authenticate(secret, time, memory).verify_truncated_left(mac).is_ok();
-        let current = fits(&self.options.secret);
-        let previous = || self.options.previous.as_ref().is_some_and(fits);
+        let fits = |authority: &Authority| authority.over(time, memory).verify_truncated_left(mac).is_ok();
+        let current = fits(&self.current);
+        let previous = || self.previous.as_ref().is_some_and(fits);
         if !current && !previous() {
             return Err(NonceError::Unknown);
         }
@@ -141,13 +156,13 @@ impl Nonces {
             return Err(NonceError::Unknown);
         }
         let age = now.since(issued);
-        let anothers = ProcessTag(*memory) != self.options.process;
-        let forgotten = anothers && self.options.others_not_before.is_some_and(|start| issued < start);
-        if age > self.options.lifetime || forgotten {
+        let anothers = ProcessTag(*memory) != self.process;
+        let forgotten = anothers && self.others_not_before.is_some_and(|start| issued < start);
+        if age > self.lifetime || forgotten {
             return Err(NonceError::TooOld);
         }
         let life = Life(u64::from_be_bytes(*memory));
-        Ok(Accepted { renew: !current || age > self.options.lifetime / 2, issued, life })
+        Ok(Accepted { renew: !current || age > self.lifetime / 2, issued, life })
     }
 }
 
@@ -159,13 +174,26 @@ fn parts(nonce: &[u8; NONCE_BYTES]) -> Option<Parts<'_>> {
     Some((time, (memory, mac.try_into().ok()?)))
 }
 
-fn authenticate(secret: &Secret, time: &[u8; TIME_BYTES], memory: &[u8; MEMORY_BYTES]) -> Hmac<Sha256> {
-    // HMAC takes a key of any length (RFC 2104), so this cannot fail.
-    #[allow(clippy::expect_used)]
-    let mut mac = Hmac::<Sha256>::new_from_slice(secret.reveal()).expect("HMAC takes a key of any length");
-    mac.update(time);
-    mac.update(memory);
-    mac
+impl Authority {
+    fn new(secret: &Secret) -> Self {
+        // HMAC takes a key of any length (RFC 2104), so this cannot fail.
+        #[allow(clippy::expect_used)]
+        let begun = Hmac::new_from_slice(secret.reveal()).expect("HMAC takes a key of any length");
+        Self(begun)
+    }
+
+    fn over(&self, time: &[u8; TIME_BYTES], memory: &[u8; MEMORY_BYTES]) -> Hmac<Sha256> {
+        let mut mac = self.0.clone();
+        mac.update(time);
+        mac.update(memory);
+        mac
+    }
+}
+
+impl fmt::Debug for Authority {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Authority(..)")
+    }
 }
 
 #[cfg(test)]

@@ -1,30 +1,43 @@
 //! Credentials, in types that print redacted and compare in constant time where it matters.
 
 use std::fmt;
+use std::sync::OnceLock;
 
 use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
 
 /// An access token as the client sent it. Prints redacted.
-#[derive(Clone, PartialEq, Eq)]
-pub struct AccessToken(Box<str>);
+#[derive(Clone)]
+pub struct AccessToken {
+    text: Box<str>,
+    /// Once somebody has asked.
+    digest: OnceLock<TokenDigest>,
+}
 
 impl AccessToken {
     /// Takes a token68 string; its form is checked by who reads the header.
     pub fn new(token: &str) -> Self {
-        Self(token.into())
+        Self { text: token.into(), digest: OnceLock::new() }
     }
 
     /// The token itself, for verification only: never for a log.
     pub fn reveal(&self) -> &str {
-        &self.0
+        &self.text
     }
 
     /// SHA-256 of the token: what `ath` is compared with (RFC 9449 section 4.2) and the key of the token cache.
     pub fn digest(&self) -> TokenDigest {
-        TokenDigest(Sha256::digest(self.0.as_bytes()).into())
+        *self.digest.get_or_init(|| TokenDigest(Sha256::digest(self.text.as_bytes()).into()))
     }
 }
+
+impl PartialEq for AccessToken {
+    fn eq(&self, other: &Self) -> bool {
+        self.text == other.text
+    }
+}
+
+impl Eq for AccessToken {}
 
 impl fmt::Debug for AccessToken {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -11,7 +11,7 @@ use subtle::ConstantTimeEq as _;
 
 use crate::clock::Timestamp;
 use crate::jose::{Algorithm, PublicKey, Thumbprint};
-use crate::secret::TokenDigest;
+use crate::secret::AccessToken;
 use crate::target::Target;
 
 use super::{Check, Proof, ProofError};
@@ -45,8 +45,8 @@ pub struct Expected<'a, N, S> {
     pub methods: &'a [&'a str],
     /// The URI that the client addressed.
     pub target: &'a Target,
-    /// The digest of the access token that came along; `None` at a token endpoint, where an `ath` is refused.
-    pub token: Option<&'a TokenDigest>,
+    /// The access token that came along; `None` at a token endpoint, where an `ath` is refused.
+    pub token: Option<&'a AccessToken>,
     /// How nonces are judged.
     pub nonces: &'a N,
     /// How the signature is checked.
@@ -187,13 +187,13 @@ fn check_age(proof: &Proof<'_>, policy: &ProofPolicy, now: Timestamp) -> Result<
 
 /// Check 12: "ensure that the value of the ath claim equals the hash of that access token". Without a token there is
 /// nothing that an `ath` could rightly name.
-fn check_token_hash(proof: &Proof<'_>, token: Option<&TokenDigest>) -> Result<(), ProofError> {
+fn check_token_hash(proof: &Proof<'_>, token: Option<&AccessToken>) -> Result<(), ProofError> {
     let same = match (&proof.ath, token) {
         (None, None) => true,
-        (Some(ath), Some(digest)) => {
+        (Some(ath), Some(token)) => {
             // 43 characters (section 4.2): of a whole digest, so the encoding has one form only.
             let mut hash = [0; 43];
-            let encoded = URL_SAFE_NO_PAD.encode_slice(digest.as_bytes(), &mut hash);
+            let encoded = URL_SAFE_NO_PAD.encode_slice(token.digest().as_bytes(), &mut hash);
             encoded.is_ok() && bool::from(ath.as_bytes().ct_eq(&hash))
         }
         (None, Some(_)) | (Some(_), None) => false,

@@ -11,7 +11,7 @@ use crate::jose::Thumbprint;
 use crate::nonce::{Accepted, Nonces};
 use crate::policy::{Auth, Mode, Requirement, Route, Unmet};
 use crate::replay::{ProofId, ReplayError};
-use crate::secret::{AccessToken, TokenDigest};
+use crate::secret::AccessToken;
 use crate::target::{Peer, Target, TargetError};
 use crate::token::{Binding, TokenError, VerifiedToken};
 
@@ -162,13 +162,12 @@ impl Gate {
         now: Timestamp,
         witness: &impl Witness,
     ) -> Result<Admission, Refusal> {
-        let digest = token.digest();
         let verified = async {
-            let token = self.vouched(&token, &digest, now, witness).await?;
+            let token = self.vouched(&token, now, witness).await?;
             let jkt = bound_to(&token, facts.peer)?.ok_or(Refusal::TokenNotBound)?;
             Ok::<_, Refusal>(BoundToken { token, jkt, require, witness })
         };
-        let (proof, bound, nonce) = self.prove(facts, Some(&digest), verified, now, witness).await?;
+        let (proof, bound, nonce) = self.prove(facts, Some(&token), verified, now, witness).await?;
         self.spend(&proof, nonce, facts.spend, now, witness).await?;
         let caller = Caller::Token { token: bound.token, text: token, jkt: Some(*proof.thumbprint()) };
         Ok(Admission { caller, reported: None, nonce: self.renewed(nonce, now) })
@@ -191,13 +190,12 @@ impl Gate {
         now: Timestamp,
         witness: &impl Witness,
     ) -> Result<Admission, Refusal> {
-        let digest = token.digest();
-        if route.auth == Auth::Dpop && self.issuers.must_ask(&token, &digest, now) {
+        if route.auth == Auth::Dpop && self.issuers.must_ask(&token, &token.digest(), now) {
             // Nothing passes here under this scheme; a stranger must not keep the issuer busy with it.
             witness.reached(Step::Bound);
             return Err(Refusal::TokenNotBound);
         }
-        let verified = self.vouched(&token, &digest, now, witness).await?;
+        let verified = self.vouched(&token, now, witness).await?;
         if bound_to(&verified, peer)?.is_some() {
             return Err(Refusal::BoundTokenAsBearer);
         }
@@ -214,10 +212,10 @@ impl Gate {
     async fn vouched(
         &self,
         token: &AccessToken,
-        digest: &TokenDigest,
         now: Timestamp,
         witness: &impl Witness,
     ) -> Result<Arc<VerifiedToken>, Refusal> {
+        let digest = &token.digest();
         witness.reached(Step::Token);
         let verified = match witness.vouch(&self.issuers, token, digest, now).await {
             Some(vouched) => vouched,
@@ -233,7 +231,7 @@ impl Gate {
     async fn prove<T: BoundKey<Refusal>>(
         &self,
         facts: &Facts<'_>,
-        token: Option<&TokenDigest>,
+        token: Option<&AccessToken>,
         verified: impl Future<Output = Result<T, Refusal>>,
         now: Timestamp,
         witness: &impl Witness,

@@ -1,9 +1,10 @@
 //! The one place that turns a [`Refusal`] into HTTP (contract section 3).
 
+use std::fmt::Write as _;
+
 use bytes::Bytes;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderName, HeaderValue, Response, StatusCode};
-use serde::Serialize;
 
 use crate::clock::Timestamp;
 use crate::dpop::ProofError;
@@ -22,20 +23,32 @@ pub type Reply = Response<Bytes>;
 
 /// `{"error": ..., "error_description": ...}` with that status, not to be stored.
 pub fn error_reply(status: StatusCode, error: &str, description: &str) -> Reply {
-    /// RFC 6749 section 5.2.
-    #[derive(Serialize)]
-    struct Body<'a> {
-        error: &'a str,
-        error_description: &'a str,
+    // RFC 6749 section 5.2.
+    const WITHOUT_TEXTS: usize = r#"{"error":"","error_description":""}"#.len();
+    let mut body = String::with_capacity(WITHOUT_TEXTS + error.len() + description.len());
+    for (before, text) in [(r#"{"error":"#, error), (r#","error_description":"#, description)] {
+        body.push_str(before);
+        push_json(&mut body, text);
     }
-    // Two texts are always JSON.
-    let body = serde_json::to_vec(&Body { error, error_description: description }).unwrap_or_default();
+    body.push('}');
     let mut reply = Response::new(Bytes::from(body));
     *reply.status_mut() = status;
     let headers = reply.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     reply
+}
+
+/// Appends a text as JSON. Ours have nothing to escape.
+fn push_json(json: &mut String, text: &str) {
+    if text.bytes().any(|byte| matches!(byte, b'"' | b'\\' | ..b' ')) {
+        // A text is always JSON.
+        json.push_str(&serde_json::to_string(text).unwrap_or_default());
+    } else {
+        for part in ["\"", text, "\""] {
+            json.push_str(part);
+        }
+    }
 }
 
 /// Who is told: which part of the protocol a route speaks.
@@ -112,7 +125,9 @@ impl Gate {
                 attribute(text, "scope", scopes.iter().map(String::as_str));
             }
             if let Some(target) = target {
-                attribute(text, "resource_metadata", [Self::resource_metadata_url(target).as_str()]);
+                begin(text, "resource_metadata");
+                Self::resource_metadata_url(target).iter().for_each(|part| text.push_str(part));
+                text.push('"');
             }
         };
         let named = |text: &mut String| {
@@ -146,10 +161,7 @@ const CHALLENGE_BYTES: usize = 320;
 
 /// Appends a parameter (RFC 9110 section 11.2): words that need no escape, with a space between them.
 fn attribute<'a>(challenge: &mut String, name: &str, words: impl IntoIterator<Item = &'a str>) {
-    // Behind the scheme comes a space, behind a parameter a comma.
-    challenge.push_str(if challenge.ends_with('"') { ", " } else { " " });
-    challenge.push_str(name);
-    challenge.push_str("=\"");
+    begin(challenge, name);
     for (at, word) in words.into_iter().enumerate() {
         if at > 0 {
             challenge.push(' ');
@@ -157,6 +169,14 @@ fn attribute<'a>(challenge: &mut String, name: &str, words: impl IntoIterator<It
         challenge.push_str(word);
     }
     challenge.push('"');
+}
+
+/// Appends what stands in front of a parameter's value.
+fn begin(challenge: &mut String, name: &str) {
+    // Behind the scheme comes a space, behind a parameter a comma.
+    challenge.push_str(if challenge.ends_with('"') { ", " } else { " " });
+    challenge.push_str(name);
+    challenge.push_str("=\"");
 }
 
 /// The contract's table. A total match: a new refusal has to choose its row.
@@ -226,6 +246,9 @@ fn carries_nonce(status: StatusCode, challenge: Challenge, audience: Audience) -
     status == StatusCode::UNAUTHORIZED || (audience == Audience::TokenEndpoint && challenge == Challenge::Proof)
 }
 
+/// Most descriptions are shorter.
+const DESCRIPTION_BYTES: usize = 96;
+
 /// What the client is told: fixed texts only, without `"` or `\` (RFC 6750 section 3).
 fn describe(refusal: Refusal, audience: Audience) -> String {
     match (refusal, audience) {
@@ -236,7 +259,13 @@ fn describe(refusal: Refusal, audience: Audience) -> String {
         (Refusal::Proof(ProofError::NonceMissing), Audience::Resource) => {
             "Resource server requires nonce in DPoP proof.".to_owned()
         }
-        (refusal, _) => refusal.to_string(),
+        (refusal, _) => {
+            // At once, where formatting would grow it three times.
+            let mut text = String::with_capacity(DESCRIPTION_BYTES);
+            // Writing to a String cannot fail.
+            let _ = write!(text, "{refusal}");
+            text
+        }
     }
 }
 
@@ -252,6 +281,15 @@ mod tests {
 
     fn challenges(reply: &Reply) -> Vec<&str> {
         reply.headers().get_all(WWW_AUTHENTICATE).iter().map(|value| value.to_str().unwrap()).collect()
+    }
+
+    #[test]
+    fn a_body_is_json_whatever_its_texts() {
+        for text in ["", "plain", "caf\u{e9} \u{1F600}", "a \"quote\"", "back\\slash", "new\nline", "\u{1}\u{7f}"] {
+            let reply = error_reply(StatusCode::BAD_REQUEST, "error", text);
+            let body: serde_json::Value = serde_json::from_slice(reply.body()).unwrap();
+            assert_eq!(body, serde_json::json!({"error": "error", "error_description": text}));
+        }
     }
 
     #[test]

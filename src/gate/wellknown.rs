@@ -59,16 +59,14 @@ impl Gate {
         document
     }
 
-    /// Where this target's metadata stands: RFC 9728 section 3.1 puts the well-known part between host and path.
-    pub(super) fn resource_metadata_url(target: &Target) -> String {
+    /// Where this target's metadata stands, in three parts: RFC 9728 section 3.1 puts the well-known part between host
+    /// and path.
+    pub(super) fn resource_metadata_url(target: &Target) -> [&str; 3] {
         let resource = target.resource();
-        match resource.splitn(4, '/').collect::<Vec<_>>().as_slice() {
-            [scheme, "", authority, path] if !path.is_empty() => {
-                format!("{scheme}//{authority}{PROTECTED_RESOURCE}/{path}")
-            }
-            [scheme, "", authority, ..] => format!("{scheme}//{authority}{PROTECTED_RESOURCE}"),
-            _ => format!("{resource}{PROTECTED_RESOURCE}"),
-        }
+        let host_at = resource.find("://").map_or(0, |scheme| scheme + "://".len());
+        let host_end = resource.get(host_at..).and_then(|rest| rest.find('/')).map(|length| host_at + length);
+        let (origin, path) = resource.split_at_checked(host_end.unwrap_or(resource.len())).unwrap_or((resource, ""));
+        [origin, PROTECTED_RESOURCE, if path == "/" { "" } else { path }]
     }
 }
 
@@ -77,5 +75,5 @@ fn is_metadata_path(target: &Target) -> bool {
     target
         .path()
         .strip_prefix(PROTECTED_RESOURCE)
-        .is_some_and(|rest| rest.is_empty() || Gate::resource_metadata_url(target).ends_with(target.path()))
+        .is_some_and(|rest| rest.is_empty() || Gate::resource_metadata_url(target).concat().ends_with(target.path()))
 }

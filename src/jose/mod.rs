@@ -1,6 +1,7 @@
 //! The part of JOSE that DPoP needs: compact JWS (RFC 7515), JWK (RFC 7517, 7518, 8037), thumbprints (RFC 7638).
 
 mod algorithm;
+mod base64url;
 mod es256;
 mod jwk;
 mod jws;

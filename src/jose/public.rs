@@ -1,6 +1,7 @@
 //! Public keys.
 
 use std::fmt;
+use std::sync::OnceLock;
 
 use aws_lc_rs::signature::{
     ECDSA_P256_SHA256_FIXED, ECDSA_P384_SHA384_FIXED, ED25519, ParsedPublicKey, RSA_PKCS1_2048_8192_SHA256,
@@ -12,7 +13,7 @@ use serde_json::{Value, json};
 use thiserror::Error;
 
 use super::jwk::{JwkMembers, Member, Operations};
-use super::{Algorithm, KeyTable, StrictValue, TableSize, Thumbprint};
+use super::{Algorithm, KeyTable, StrictValue, TableSize, Thumbprint, base64url};
 
 /// RSA moduli have at least this many bits (RFC 7518 section 3.3) ...
 const MIN_RSA_BITS: usize = 2048;
@@ -29,7 +30,8 @@ pub struct PublicKey {
     material: Material,
     /// The JWK's own `alg`, if it had one: the key is for nothing else (RFC 7517 section 4.4).
     only: Option<Algorithm>,
-    thumbprint: Thumbprint,
+    /// Once somebody has asked: most refusals come before that.
+    thumbprint: OnceLock<Thumbprint>,
 }
 
 /// The key itself, in the form that the verifier takes.
@@ -97,8 +99,7 @@ impl PublicKey {
         if only.is_some_and(|only| !material.fits(only)) {
             return Err(JwkError::Unsupported);
         }
-        let thumbprint = material.thumbprint();
-        Ok(Self { material, only, thumbprint })
+        Ok(Self { material, only, thumbprint: OnceLock::new() })
     }
 
     /// Whether a signature of that algorithm can come from this type of key: the key's type decides, never the header.
@@ -108,7 +109,7 @@ impl PublicKey {
 
     /// RFC 7638, over canonical values; computed once.
     pub fn thumbprint(&self) -> &Thumbprint {
-        &self.thumbprint
+        self.thumbprint.get_or_init(|| self.material.thumbprint())
     }
 
     /// The JWK: required members only.
@@ -191,7 +192,7 @@ impl PublicKey {
 /// Which key it is; the material itself would be noise.
 impl fmt::Debug for PublicKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("PublicKey").field(&self.thumbprint).finish()
+        f.debug_tuple("PublicKey").field(self.thumbprint()).finish()
     }
 }
 
@@ -295,7 +296,7 @@ fn unsigned(member: &Member<'_>) -> Result<Vec<u8>, JwkError> {
     if text.len() > MAX_MEMBER_TEXT {
         return Err(JwkError::Unsupported);
     }
-    let bytes = URL_SAFE_NO_PAD.decode(text).map_err(|_| JwkError::Malformed)?;
+    let bytes = base64url::decode(text).ok_or(JwkError::Malformed)?;
     if bytes.first().is_none_or(|first| *first == 0) { Err(JwkError::Malformed) } else { Ok(bytes) }
 }
 
@@ -325,17 +326,9 @@ fn text<'a>(member: &'a Member<'_>) -> Result<&'a str, JwkError> {
     member.text().ok_or(JwkError::Malformed)
 }
 
-/// Exactly `N` bytes in canonical base64url, decoded on the stack.
+/// Exactly `N` bytes in canonical base64url.
 pub(super) fn fixed<const N: usize>(text: &str) -> Result<[u8; N], JwkError> {
-    let mut buffer = [0; 64];
-    if text.len() != (N * 4).div_ceil(3) {
-        return Err(JwkError::Malformed);
-    }
-    let length = URL_SAFE_NO_PAD.decode_slice(text, &mut buffer).map_err(|_| JwkError::Malformed)?;
-    match buffer.first_chunk() {
-        Some(bytes) if length == N => Ok(*bytes),
-        Some(_) | None => Err(JwkError::Malformed),
-    }
+    base64url::decode_fixed(text).ok_or(JwkError::Malformed)
 }
 
 fn encode(bytes: &[u8]) -> String {

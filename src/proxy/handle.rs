@@ -10,7 +10,7 @@ use http_body::Body as _;
 use hyper::body::Incoming;
 
 use crate::clock::Timestamp;
-use crate::gate::{Admission, Facts, Refusal, Reply, Spend, allowed_origin, error_reply, write_cors};
+use crate::gate::{Admission, Facts, Gate, Refusal, Reply, Spend, allowed_origin, error_reply, write_cors};
 use crate::journal::{Lap, Record};
 use crate::metrics::{Outcome, Reason};
 use crate::policy::Route;
@@ -48,13 +48,12 @@ impl Proxy {
         let counted = (&live.unrouted, &live.recent, live.tracer.as_ref());
         let mut record = Record::begin(head(&request), peer, &live.gate.trust, counted, now);
         let version = request.version();
-        // From here on the body reads itself to its end wherever the journey stops.
-        let (parts, incoming) = request.into_parts();
+        // From here on the body reads itself to its end wherever the journey stops. The request has one place, from
+        // which it is lent: it is too large to be moved about.
         let limits = BodyLimits { bytes: live.body_bytes, pause: live.body_pause };
-        let (body, watch) = body::from_client(incoming, version, &parts.headers, limits, &live.gate);
-        let request = Request::from_parts(parts, body);
+        let (mut request, watch) = admit_body(request, limits, &live.gate);
 
-        let ended = self.journey(&live, request, &watch, peer, &mut record, now).await;
+        let ended = self.journey(&live, &mut request, &watch, peer, &mut record, now).await;
         let (outcome, reason, mut response) = match ended {
             Ok((outcome, response)) => (outcome, None, response),
             Err(failure) => {
@@ -83,13 +82,13 @@ impl Proxy {
     async fn journey(
         &self,
         live: &Live,
-        mut request: Request<RequestBody>,
+        request: &mut Request<RequestBody>,
         watch: &BodyWatch,
         peer: &Peer,
         record: &mut Record,
         now: Timestamp,
     ) -> Result<(Outcome, Response<Body>), Failure> {
-        let upgrade = Upgrade::of(&mut request)?;
+        let upgrade = Upgrade::of(request)?;
         let method = Upgrade::method(upgrade.as_ref(), request.method());
         let target = &*record.target.insert(Target::of(request.uri(), request.headers(), peer, &live.gate.trust)?);
         if let Some(preflight) = live.gate.preflight(request.method(), target, request.headers()) {
@@ -120,7 +119,7 @@ impl Proxy {
 
         let identifiers = &record.identifiers;
         let outbound = Outbound { gate: &live.gate, route, admission, target, peer, identifiers, now };
-        let request = towards_upstream(request, method, outbound, upgrade.as_ref())?;
+        towards_upstream(request, method, outbound, upgrade.as_ref())?;
         let forwarded = record.upstream.insert(Lap::begin());
         let reply = send(live, route, request, watch).await;
         forwarded.end();
@@ -167,6 +166,16 @@ impl Proxy {
     }
 }
 
+fn admit_body(
+    request: Request<Incoming>,
+    limits: BodyLimits,
+    gate: &Arc<Gate>,
+) -> (Request<RequestBody>, BodyWatch) {
+    let (parts, incoming) = request.into_parts();
+    let (body, watch) = body::from_client(incoming, parts.version, &parts.headers, limits, gate);
+    (Request::from_parts(parts, body), watch)
+}
+
 fn head<B>(request: &Request<B>) -> (&Method, &Uri, &HeaderMap) {
     (request.method(), request.uri(), request.headers())
 }
@@ -183,43 +192,44 @@ pub fn within_limit(announced: u64, limit: u64) -> Result<(), Refusal> {
     if limit > 0 && announced > limit { Err(Refusal::BodyTooLarge) } else { Ok(()) }
 }
 
-/// The request as the upstream gets it: the path that was matched, and headers written anew.
+/// Makes the request what the upstream gets: the path that was matched, and headers written anew.
 fn towards_upstream(
-    request: Request<RequestBody>,
+    request: &mut Request<RequestBody>,
     method: Method,
     outbound: Outbound<'_>,
     upgrade: Option<&Upgrade>,
-) -> Result<Request<RequestBody>, Failure> {
-    let (mut parts, body) = request.into_parts();
-    let path = match parts.uri.path_and_query() {
+) -> Result<(), Failure> {
+    let path = match request.uri().path_and_query() {
         // Nothing was normalised: as it came.
         Some(came) if came.path() == outbound.target.path() => came.clone(),
         Some(_) | None => PathAndQuery::try_from(outbound.target.path_and_query())
             .map_err(|_| Failure::Refused(Refusal::Target(TargetError::AmbiguousPath)))?,
     };
-    outbound.write(&mut parts.headers);
+    let headers = request.headers_mut();
+    outbound.write(headers);
     if let Some(upgrade) = upgrade {
-        upgrade.ask(&mut parts.headers);
+        upgrade.ask(headers);
     }
     // hyper takes a GET whose length is unknown for one without a body, unless it is told.
-    if body.size_hint().exact().is_none() && (method == Method::GET || method == Method::HEAD) {
-        parts.headers.insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
+    if request.body().size_hint().exact().is_none() && (method == Method::GET || method == Method::HEAD) {
+        request.headers_mut().insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
     }
-    parts.uri = Uri::from(path);
-    parts.method = method;
-    parts.version = Version::HTTP_11;
-    parts.extensions.clear();
-    Ok(Request::from_parts(parts, body))
+    *request.uri_mut() = Uri::from(path);
+    *request.method_mut() = method;
+    *request.version_mut() = Version::HTTP_11;
+    request.extensions_mut().clear();
+    Ok(())
 }
 
 /// Sends, unless the client's own body turns out to be at fault first.
 async fn send(
     live: &Live,
     route: &Route,
-    request: Request<RequestBody>,
+    request: &mut Request<RequestBody>,
     watch: &BodyWatch,
 ) -> Result<Response<ResponseBody>, Failure> {
     let upstream = live.upstreams.get(&route.upstream).ok_or(UpstreamError::Unhealthy)?;
+    let request = std::mem::replace(request, Request::new(body::empty()));
     tokio::select! {
         biased;
         fault = watch.fault() => Err(fault.into()),
@@ -354,7 +364,7 @@ mod tests {
         ] {
             let empty = http_body_util::BodyExt::map_err(http_body_util::Empty::new(), |never| match never {});
             let body: RequestBody = http_body_util::BodyExt::boxed_unsync(empty);
-            let request = Request::get(came).header("host", "api.example.com").body(body).unwrap();
+            let mut request = Request::get(came).header("host", "api.example.com").body(body).unwrap();
             let target = &Target::of(request.uri(), request.headers(), &peer, &gate.trust).unwrap();
             let route = gate.route(&Method::GET, target).unwrap();
             let as_sent = ["GET"];
@@ -363,7 +373,7 @@ mod tests {
             let admission = &gate.admit(route, &facts, now, None).await.unwrap();
             let identifiers = &Identifiers::of(request.headers());
             let outbound = Outbound { gate: &gate, route, admission, target, peer: &peer, identifiers, now };
-            let request = towards_upstream(request, Method::GET, outbound, None).unwrap_or_else(|_| unreachable!());
+            assert_eq!(towards_upstream(&mut request, Method::GET, outbound, None), Ok(()));
             assert_eq!(request.uri().to_string(), sent, "{came}");
         }
     }

@@ -177,8 +177,8 @@ impl Target {
     }
 
     /// `scheme://authority` (or the `public_url`) under which this client addresses the gate: RFC 9728's `resource`.
-    pub fn resource(&self) -> String {
-        self.uri.get(..self.path_at).unwrap_or_default().to_owned()
+    pub fn resource(&self) -> &str {
+        self.uri.get(..self.path_at).unwrap_or_default()
     }
 
     /// Whether `htu` names this target: both sides normalised, query and fragment ignored.

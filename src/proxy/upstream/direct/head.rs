@@ -87,7 +87,7 @@ fn read_one(input: &mut BytesMut, method: &Method, spare: &mut HeaderMap) -> Res
         let value = HeaderValue::from_maybe_shared(value).map_err(|_| httparse::Error::HeaderValue)?;
         match name {
             CONNECTION => said.connection(&value),
-            CONTENT_LENGTH => said.length(&value)?,
+            CONTENT_LENGTH => said.length(&value),
             TRANSFER_ENCODING => said.coding(&value),
             _ => {}
         }
@@ -135,9 +135,18 @@ impl Place {
 struct Said {
     close: bool,
     keep_alive: bool,
-    length: Option<u64>,
+    length: Length,
     /// Whether the last coding is `chunked`.
     coding: Option<bool>,
+}
+
+/// What all lines of Content-Length say together.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+enum Length {
+    #[default]
+    Absent,
+    Said(u64),
+    Malformed,
 }
 
 impl Said {
@@ -149,17 +158,17 @@ impl Said {
     }
 
     /// Lengths may be repeated if all are the same: section 6.3 lets a recipient take them for one.
-    fn length(&mut self, value: &HeaderValue) -> Result<(), ExchangeError> {
+    fn length(&mut self, value: &HeaderValue) {
         for part in value.as_bytes().split(|byte| *byte == b',') {
             let digits = part.trim_ascii();
             let plain = !digits.is_empty() && digits.iter().all(u8::is_ascii_digit);
             let text = std::str::from_utf8(digits).ok().filter(|_| plain);
-            let said = text.and_then(|text| text.parse().ok()).ok_or(ExchangeError::Length)?;
-            if self.length.replace(said).is_some_and(|before| before != said) {
-                return Err(ExchangeError::Length);
-            }
+            self.length = match (text.and_then(|text| text.parse().ok()), self.length) {
+                (Some(said), Length::Absent) => Length::Said(said),
+                (Some(said), Length::Said(before)) if said == before => Length::Said(said),
+                _ => Length::Malformed,
+            };
         }
-        Ok(())
     }
 
     fn coding(&mut self, value: &HeaderValue) {
@@ -181,8 +190,9 @@ impl Said {
         match (self.coding, self.length) {
             (Some(_), _) if version == Version::HTTP_10 => Err(ExchangeError::Coding),
             (Some(true), _) => Ok(Remaining::CHUNKS),
-            (Some(false), _) | (None, None) => Ok(Remaining::UntilClose),
-            (None, Some(length)) => Ok(Remaining::Length(length)),
+            (Some(false), _) | (None, Length::Absent) => Ok(Remaining::UntilClose),
+            (None, Length::Said(length)) => Ok(Remaining::Length(length)),
+            (None, Length::Malformed) => Err(ExchangeError::Length),
         }
     }
 }
