@@ -166,11 +166,7 @@ impl Proxy {
     }
 }
 
-fn admit_body(
-    request: Request<Incoming>,
-    limits: BodyLimits,
-    gate: &Arc<Gate>,
-) -> (Request<RequestBody>, BodyWatch) {
+fn admit_body(request: Request<Incoming>, limits: BodyLimits, gate: &Arc<Gate>) -> (Request<RequestBody>, BodyWatch) {
     let (parts, incoming) = request.into_parts();
     let (body, watch) = body::from_client(incoming, parts.version, &parts.headers, limits, gate);
     (Request::from_parts(parts, body), watch)

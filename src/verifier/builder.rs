@@ -63,7 +63,7 @@ fn start(tables: Arc<Tables<KeyTable>>, metrics: KeyTableMetrics) -> Option<Sync
 
 fn make(job: Job, tables: &Tables<KeyTable>, metrics: &KeyTableMetrics) {
     match job {
-        Job::Client(key) => match key.table(if tables.are_few() { TableSize::Large } else { TableSize::Small }) {
+        Job::Client(key) => match key.table(tables.size()) {
             Some(table) => {
                 metrics.built.inc();
                 tables.install(key.thumbprint(), table);

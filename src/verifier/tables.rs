@@ -13,7 +13,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use prometheus::IntGauge;
 
-use crate::jose::Thumbprint;
+use crate::jose::{TableSize, Thumbprint};
 
 use super::sightings::{MOST, Sightings};
 
@@ -28,6 +28,10 @@ const PRICE: u32 = 4;
 const ALMS: u32 = 64;
 /// What can be saved up, in replacements a shard.
 const SAVINGS: u32 = 64;
+/// Tables that may be large, however few there may be: 1 MiB ...
+const LARGE_ANYWAY: usize = 64;
+/// ... and that may be small: 2 MiB.
+const SMALL_ANYWAY: usize = 512;
 /// Tables looked at for the least used one.
 const LOOKED_AT: usize = 4;
 /// Good signatures without a table, for each table there may be, until counts are halved.
@@ -147,9 +151,14 @@ impl<T> Tables<T> {
         Sighting::Noted
     }
 
-    /// Whether there are so few that larger ones can be afforded: a sixteenth of those that there may be.
-    pub(super) fn are_few(&self) -> bool {
-        self.taken.load(Ordering::Relaxed) <= self.entries / 16
+    /// How large the next one may be: of those that there may be, a sixty-fourth are large, an eighth are no larger than
+    /// small, and all others are tiny. So four times as many keys have one in the same memory, and the few have the best.
+    pub(super) fn size(&self) -> TableSize {
+        match self.taken.load(Ordering::Relaxed) {
+            taken if taken <= (self.entries / 64).max(LARGE_ANYWAY) => TableSize::Large,
+            taken if taken <= (self.entries / 8).max(SMALL_ANYWAY) => TableSize::Small,
+            _ => TableSize::Tiny,
+        }
     }
 
     /// The table that was due.
@@ -299,6 +308,20 @@ mod tests {
             }
         }
         tally
+    }
+
+    #[test]
+    fn the_first_tables_are_large_and_most_are_tiny() {
+        for (entries, large, small) in [(50, 50, 0), (1000, 64, 448), (50_000, 781, 5469)] {
+            let tables = tables(entries, 1);
+            let mut sizes = [0; 3];
+            for number in 0..u64::try_from(entries).unwrap() {
+                if tables.seen(&key(number)) == Sighting::Due {
+                    sizes[tables.size() as usize] += 1;
+                }
+            }
+            assert_eq!(sizes, [entries - large - small, small, large], "{entries}");
+        }
     }
 
     #[test]

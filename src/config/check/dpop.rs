@@ -9,7 +9,7 @@ use super::Checker;
 
 /// HMAC-SHA-256 is as strong as its key, up to its own width (RFC 2104 section 3).
 const NONCE_SECRET_BYTES: usize = 32;
-/// 4 KiB each: beyond this other processes are meant to help.
+/// 1 KiB and more each: beyond this other processes are meant to help.
 const MAX_KEY_TABLES: u64 = 1_000_000;
 /// Signatures by one key are not counted further.
 const MAX_SIGNATURES: u32 = 60;

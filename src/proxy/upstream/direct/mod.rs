@@ -119,6 +119,9 @@ impl Direct {
         let method = unsent.method().clone();
         self.output.clear();
         head::write(unsent, &mut self.output);
+        // Who else is ready on this event loop has its turn first, so that what all of them have to send leaves in a
+        // row: an upstream on the same machine is then woken once for many, and not for each.
+        tokio::task::yield_now().await;
         let mut written = 0;
         if let Err(error) = poll_fn(|cx| self.poll_write_out(&mut written, cx)).await {
             if written == 0 {

@@ -60,7 +60,10 @@ async fn a_response_is_what_hyper_makes_of_it() {
         (false, "HTTP/1.1 304 Not Modified\r\nContent-Length: 7\r\n\r\n"),
         (false, "HTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"),
         (false, "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n3;x=y\r\nfor\r\n0\r\n\r\n"),
-        (false, "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nA\r\n0123456789\r\n0\r\nX-Sum: 1\r\nY: 2\r\n\r\n"),
+        (
+            false,
+            "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nA\r\n0123456789\r\n0\r\nX-Sum: 1\r\nY: 2\r\n\r\n",
+        ),
         (false, "HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip, chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n"),
         (false, "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"),
         (false, "HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 2\r\n\r\nok"),
@@ -94,7 +97,8 @@ async fn a_response_is_what_hyper_makes_of_it() {
         for method in ["GET", "HEAD", "DELETE"] {
             let server = answers(bytes.as_bytes(), then_closes).await;
             // A request with a body goes by hyper.
-            let (here, hyper) = (Subject::new(options(vec![server.http()])), Subject::new(options(vec![server.http()])));
+            let (here, hyper) =
+                (Subject::new(options(vec![server.http()])), Subject::new(options(vec![server.http()])));
             for turn in 0..2 {
                 let (got, wanted) = (here.send(request(method, "")).await, hyper.send(request(method, "body")).await);
                 assert_eq!(read(got).await, read(wanted).await, "{method}, turn {turn}: {bytes:?}");
@@ -196,8 +200,7 @@ fn feed(mut remaining: Remaining, bytes: &[u8], step: usize) -> Result<(Vec<u8>,
     let (mut data, mut trailers) = (Vec::new(), None);
     for piece in bytes.chunks(step) {
         direct.input.extend_from_slice(piece);
-        while let Poll::Ready(Some(polled)) =
-            direct.poll_piece(&mut remaining, &mut Context::from_waker(Waker::noop()))
+        while let Poll::Ready(Some(polled)) = direct.poll_piece(&mut remaining, &mut Context::from_waker(Waker::noop()))
         {
             match polled.map_err(|_| ())?.into_data() {
                 Ok(piece) => data.extend_from_slice(&piece),

@@ -155,7 +155,10 @@ where
 }
 
 /// The same over TLS for `localhost`, with these ALPN protocols; also what a client needs to believe it.
-pub(in crate::proxy::upstream) async fn tls_origin<H, R>(alpn: &[&str], handle: H) -> (Origin, Arc<rustls::ClientConfig>)
+pub(in crate::proxy::upstream) async fn tls_origin<H, R>(
+    alpn: &[&str],
+    handle: H,
+) -> (Origin, Arc<rustls::ClientConfig>)
 where
     H: Fn(Request<Incoming>) -> R + Clone + Send + Sync + 'static,
     R: Future<Output = Response<OriginBody>> + Send + 'static,
@@ -228,12 +231,18 @@ impl Subject {
         Self { upstream: Arc::new(Upstream::new(options, handles)), metrics }
     }
 
-    pub(in crate::proxy::upstream) async fn send(&self, request: Request<RequestBody>) -> Result<Response<ResponseBody>, UpstreamError> {
+    pub(in crate::proxy::upstream) async fn send(
+        &self,
+        request: Request<RequestBody>,
+    ) -> Result<Response<ResponseBody>, UpstreamError> {
         self.upstream.send(request).await
     }
 
     /// Sends and reads to the end: the body as text.
-    pub(in crate::proxy::upstream) async fn text(&self, request: Request<RequestBody>) -> Result<String, UpstreamError> {
+    pub(in crate::proxy::upstream) async fn text(
+        &self,
+        request: Request<RequestBody>,
+    ) -> Result<String, UpstreamError> {
         let body = self.send(request).await?.into_body().collect().await.unwrap();
         Ok(String::from_utf8(body.to_bytes().to_vec()).unwrap())
     }
