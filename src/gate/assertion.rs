@@ -59,7 +59,7 @@ impl Gate {
         let told = self.identity.headers.iter().map(|(_, claim)| claim).filter(|claim| *claim != JKT_CLAIM);
         for claim in told {
             if let Some(value) = admission.token().and_then(|token| token.claim(claim)) {
-                insert_at(&mut claims, claim, value.clone());
+                insert_at(&mut claims, claim, value.value());
             }
         }
         if let Some(jkt) = admission.jkt() {

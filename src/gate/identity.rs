@@ -9,6 +9,7 @@ use serde_json::Value;
 
 use crate::clock::Timestamp;
 use crate::policy::{Auth, Route};
+use crate::token::Claim;
 
 use super::admit::Caller;
 use super::{Admission, AssertionOptions, Gate};
@@ -68,7 +69,7 @@ impl Gate {
             let value = if claim == JKT_CLAIM {
                 admission.jkt().and_then(|jkt| HeaderValue::try_from(jkt.to_string()).ok())
             } else {
-                admission.token().and_then(|token| encode(claim, token.claim(claim)?))
+                admission.token().and_then(|token| encode_claim(claim, token.claim(claim)?))
             };
             if let Some(value) = value {
                 headers.insert(name, value);
@@ -119,6 +120,14 @@ fn folds_alike(one: &str, other: &str) -> bool {
 
 fn folded(name: &str) -> impl Iterator<Item = u8> {
     name.bytes().filter(u8::is_ascii_alphanumeric).map(|byte| byte.to_ascii_lowercase())
+}
+
+fn encode_claim(name: &str, claim: Claim<'_>) -> Option<HeaderValue> {
+    match claim.as_str() {
+        // Most of them are, and need no more than a copy.
+        Some(text) => HeaderValue::from_str(&escape(&text, None)).ok(),
+        None => encode(name, &claim.value()),
+    }
 }
 
 /// A claim as a header value: strings as they are, numbers and booleans as JSON, lists joined (scopes by a space,

@@ -1,13 +1,16 @@
 //! A JWT access token (RFC 9068): its header judged, its signature checked with its own issuer's keys, its claims read.
 
+use std::borrow::Cow;
+use std::collections::BTreeSet;
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use serde_json::{Map, Value};
+use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, Visitor};
 
 use crate::clock::Timestamp;
-use crate::jose::{Algorithm, Compact, StrictValue};
-use crate::token::{ClaimRules, TokenError, TokenTypes, VerifiedToken};
+use crate::jose::{Algorithm, Compact, IgnoredSeed, NameSeed, TextSeed, parse_strictly};
+use crate::token::{ClaimRules, Claims, TokenError, TokenTypes, VerifiedToken};
 
 use super::keys::{Signed, Verdict};
 use super::refresh::KeySource;
@@ -19,9 +22,9 @@ pub(super) const TOKEN_BYTES: usize = 16 * 1024;
 pub(super) struct Jwt<'a> {
     parts: Compact<'a>,
     signature: &'a str,
-    header: Map<String, Value>,
+    header: Header,
     /// `None` where the payload is no JSON object, or has a member twice.
-    claims: Option<Map<String, Value>>,
+    claims: Option<Claims>,
 }
 
 /// What an issuer's tokens must look like.
@@ -34,15 +37,15 @@ pub(super) struct JwtRules {
 impl<'a> Jwt<'a> {
     /// `None` for whatever is not three parts of base64url of which the first is a JSON object: an opaque token.
     pub(super) fn parse(token: &'a str) -> Option<Self> {
-        let parts = Compact::parse(token, TOKEN_BYTES).ok()?;
+        let mut parts = Compact::parse(token, TOKEN_BYTES).ok()?;
         let (_, signature) = token.rsplit_once('.')?;
-        let header = StrictValue::parse(&parts.header)?.into_object()?;
-        let claims = StrictValue::parse(&parts.payload).and_then(StrictValue::into_object);
+        let header = parse_strictly(&parts.header, HeaderSeed)?;
+        let claims = Claims::parse(std::mem::take(&mut parts.payload));
         Some(Self { parts, signature, header, claims })
     }
 
     /// `iss`: it picks the issuer whose keys are looked at, and nothing else.
-    pub(super) fn issuer(&self) -> Option<&str> {
+    pub(super) fn issuer(&self) -> Option<Cow<'_, str>> {
         self.claims.as_ref()?.get("iss")?.as_str()
     }
 
@@ -89,23 +92,76 @@ impl<'a> Jwt<'a> {
 
     /// Algorithm and `kid`. `jwk`, `jku`, `x5c` and `x5u` are not read at all: keys come from the issuer only.
     fn judge_header(&self, rules: &JwtRules) -> Result<(Algorithm, Option<&str>), TokenError> {
-        let name = self.text("alg")?.ok_or(TokenError::Malformed)?;
+        let header = &self.header;
+        let name = text(&header.alg)?.ok_or(TokenError::Malformed)?;
         let algorithm = Algorithm::from_name(name).ok_or(TokenError::Malformed)?;
         if !rules.algorithms.contains(&algorithm) {
             return Err(TokenError::Malformed);
         }
         // RFC 7515 section 4.1.11: an extension that is not understood makes the JWS invalid, and none is understood.
         // With `b64` (RFC 7797) the signed bytes would be others.
-        if self.header.contains_key("crit") || self.header.contains_key("b64") {
+        if header.extended || !rules.types.accepts(text(&header.typ)?) {
             return Err(TokenError::Malformed);
         }
-        if !rules.types.accepts(self.text("typ")?) {
-            return Err(TokenError::Malformed);
-        }
-        Ok((algorithm, self.text("kid")?))
+        Ok((algorithm, text(&header.kid)?))
+    }
+}
+
+/// The members of the header that count. `None` inside: of another type.
+#[derive(Default)]
+struct Header {
+    alg: Option<Option<String>>,
+    typ: Option<Option<String>>,
+    kid: Option<Option<String>>,
+    /// `crit` or `b64` is there.
+    extended: bool,
+}
+
+/// A member that is a text, if it is there.
+fn text(member: &Option<Option<String>>) -> Result<Option<&str>, TokenError> {
+    member.as_ref().map(|text| text.as_deref().ok_or(TokenError::Malformed)).transpose()
+}
+
+/// Reads a header without a tree.
+struct HeaderSeed;
+
+impl<'de> DeserializeSeed<'de> for HeaderSeed {
+    type Value = Header;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Header, D::Error> {
+        deserializer.deserialize_map(self)
+    }
+}
+
+impl<'de> Visitor<'de> for HeaderSeed {
+    type Value = Header;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a JOSE header")
     }
 
-    fn text(&self, name: &str) -> Result<Option<&str>, TokenError> {
-        self.header.get(name).map(|value| value.as_str().ok_or(TokenError::Malformed)).transpose()
+    fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<Header, A::Error> {
+        let mut header = Header::default();
+        let mut others = BTreeSet::new();
+        while let Some(name) = members.next_key_seed(NameSeed)? {
+            let known = match &*name {
+                "alg" => Some(&mut header.alg),
+                "typ" => Some(&mut header.typ),
+                "kid" => Some(&mut header.kid),
+                _ => None,
+            };
+            let new = match known {
+                Some(member) => member.replace(members.next_value_seed(TextSeed)?.map(Cow::into_owned)).is_none(),
+                None => {
+                    members.next_value_seed(IgnoredSeed)?;
+                    header.extended |= matches!(&*name, "crit" | "b64");
+                    others.insert(name)
+                }
+            };
+            if !new {
+                return Err(A::Error::custom("duplicate member"));
+            }
+        }
+        Ok(header)
     }
 }

@@ -81,6 +81,8 @@ pub enum Source {
 pub struct Bounds {
     /// Verified tokens kept.
     pub cached_tokens: usize,
+    /// What they may take together, in bytes.
+    pub cached_bytes: usize,
     /// Keys are fetched again after this, in the background; sooner where the issuer's `max-age` says so, but not
     /// within a minute.
     pub refresh_after: Duration,
@@ -92,10 +94,15 @@ pub struct Bounds {
     pub document_bytes: usize,
 }
 
+/// Tokens that an introspecting issuer has called inactive, remembered at most.
+const REMEMBERED_REFUSALS: usize = 16_384;
+
 impl Default for Bounds {
     fn default() -> Self {
         Self {
-            cached_tokens: 16_384,
+            // A token of the usual size takes some 800 bytes.
+            cached_tokens: 131_072,
+            cached_bytes: 96 * 1024 * 1024,
             refresh_after: Duration::from_secs(300),
             refetch_interval: Duration::from_secs(10),
             fetch_timeout: Duration::from_secs(5),
@@ -149,7 +156,7 @@ impl Issuers {
     ) -> Self {
         let tokens = old
             .filter(|old| old.bounds == bounds && old.members.iter().map(|member| &member.options).eq(&options))
-            .map_or_else(|| Arc::new(TokenCache::new(bounds.cached_tokens)), |old| Arc::clone(&old.tokens));
+            .map_or_else(|| Arc::new(TokenCache::new(bounds.cached_tokens, bounds.cached_bytes)), |old| Arc::clone(&old.tokens));
         let members = options
             .into_iter()
             .map(|options| {
@@ -240,7 +247,7 @@ impl Issuers {
         let Some(jwt) = Jwt::parse(text) else {
             return self.introspect(token, digest, now, skew).await;
         };
-        match self.named(jwt.issuer()) {
+        match self.named(jwt.issuer().as_deref()) {
             Some((issuer, Trust::Keys { source, rules })) => {
                 let (verified, generation) = jwt.verify(source, rules, now, skew).await?;
                 let verified = Arc::new(verified);
@@ -259,7 +266,7 @@ impl Issuers {
     /// whose keys are known.
     pub fn must_ask(&self, token: &AccessToken, digest: &TokenDigest, now: Timestamp) -> bool {
         let somebody = self.members.iter().any(|member| matches!(member.trust, Trust::Introspection(_)));
-        let local = |jwt: Jwt<'_>| match self.named(jwt.issuer()) {
+        let local = |jwt: Jwt<'_>| match self.named(jwt.issuer().as_deref()) {
             Some((_, trust)) => matches!(trust, Trust::Keys { .. }),
             None => self.sources().next().is_some(),
         };
@@ -365,7 +372,7 @@ fn introspection_options(options: &IssuerOptions, bounds: &Bounds) -> Option<Int
             cache: *cache,
             timeout: *timeout,
             rules: claim_rules(options),
-            refusals: bounds.cached_tokens,
+            refusals: bounds.cached_tokens.min(REMEMBERED_REFUSALS),
         }),
         Source::JwksFile(_) | Source::JwksUri(_) | Source::Discovery => None,
     }

@@ -131,7 +131,7 @@ impl Record {
 
     fn log(&self, line: &Line, metrics: &RouteMetrics, outcome: Outcome, reason: Option<Reason>, status: u16) {
         let token = self.admission.as_ref().and_then(|admission| admission.token());
-        let claim = |name| token.and_then(|token| token.claim(name)).and_then(|value| value.as_str());
+        let claim = |name| token.and_then(|token| token.claim(name)).and_then(|claim| claim.as_str());
         let jkt = self.admission.as_ref().and_then(|admission| admission.jkt()).map(ToString::to_string);
         let [decision, upstream] = [self.decision, self.upstream].map(|lap| lap.and_then(|lap| lap.took()));
         tracing::info!(
@@ -145,8 +145,8 @@ impl Record {
             status,
             outcome = outcome.as_str(),
             reason = reason.map(Reason::as_str),
-            sub = claim("sub"),
-            client_id = claim("client_id"),
+            sub = claim("sub").as_deref(),
+            client_id = claim("client_id").as_deref(),
             jkt = jkt.as_deref(),
             decision_us = decision.map(|time| u64::try_from(time.as_micros()).unwrap_or(u64::MAX)),
             upstream_ms = upstream.map(|time| u64::try_from(time.as_millis()).unwrap_or(u64::MAX)),

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use crate::token::VerifiedToken;
+use crate::token::{Claim, VerifiedToken};
 
 /// What a token must grant.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -34,11 +34,11 @@ pub enum Unmet {
 impl Requirement {
     /// Whether `token` meets all of it.
     pub fn met_by(&self, token: &VerifiedToken) -> Result<(), Unmet> {
-        if !self.scopes.iter().all(|wanted| token.scopes().any(|granted| granted == wanted)) {
+        if !self.scopes.iter().all(|wanted| token.scopes().any(|granted| granted == wanted.as_str())) {
             return Err(Unmet::Scope);
         }
         let met = |claim: &ClaimRequirement| {
-            token.claim(&claim.claim).is_some_and(|value| claim.any_of.iter().any(|wanted| has(value, wanted)))
+            token.claim(&claim.claim).map(Claim::value).is_some_and(|value| claim.any_of.iter().any(|wanted| has(&value, wanted)))
         };
         if self.claims.iter().all(met) { Ok(()) } else { Err(Unmet::Claim) }
     }

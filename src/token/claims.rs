@@ -1,12 +1,13 @@
 //! The claims of an access token, checked.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use serde_json::{Map, Value};
 
 use crate::clock::Timestamp;
 
-use super::{Binding, TokenError};
+use super::{Binding, Claim, Claims, TokenError};
 
 /// Which `typ` headers are taken.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -54,7 +55,7 @@ pub struct ClaimRules {
 /// its word and lets nothing pass by it).
 #[derive(Debug, Clone)]
 pub struct VerifiedToken {
-    claims: Map<String, Value>,
+    claims: Claims,
     binding: Binding,
     /// `exp`; only an introspection answer may be without.
     expires: Option<Timestamp>,
@@ -66,7 +67,7 @@ impl VerifiedToken {
     ///
     /// This does not check a signature: the caller has.
     pub fn check(
-        claims: Map<String, Value>,
+        claims: Claims,
         rules: &ClaimRules,
         now: Timestamp,
         skew: Duration,
@@ -94,11 +95,13 @@ impl VerifiedToken {
         now: Timestamp,
         skew: Duration,
     ) -> Result<Self, TokenError> {
-        match string(&claims, "iss")? {
+        match claims.get("iss").map(|issuer| issuer.as_str().ok_or(TokenError::Malformed)).transpose()? {
             Some(issuer) if issuer != rules.issuer => return Err(TokenError::UnknownIssuer),
             Some(_) => {}
             None => drop(claims.insert("iss".to_owned(), Value::from(rules.issuer.as_str()))),
         }
+        // An answer as long as that is about no token.
+        let claims = Claims::of(&claims).ok_or(TokenError::Malformed)?;
         if !rules.audiences.is_empty() {
             check_audience(&claims, &rules.audiences)?;
         }
@@ -109,7 +112,7 @@ impl VerifiedToken {
     }
 
     fn at(
-        claims: Map<String, Value>,
+        claims: Claims,
         expires: Option<Timestamp>,
         now: Timestamp,
         skew: Duration,
@@ -121,7 +124,7 @@ impl VerifiedToken {
             return Err(TokenError::NotYetValid);
         }
         // Last: whoever hears that it is not bound knows that nothing else is wrong with it.
-        let binding = Binding::of(claims.get("cnf"))?;
+        let binding = Binding::of(claims.get("cnf").map(Claim::value).as_ref())?;
         Ok(Self { claims, binding, expires })
     }
 
@@ -141,25 +144,21 @@ impl VerifiedToken {
         self.expires
     }
 
-    /// All claims.
-    pub fn claims(&self) -> &Map<String, Value> {
-        &self.claims
-    }
-
     /// A claim by name, or by a dotted path into objects (`cnf.jkt`); a name that itself has dots wins.
-    pub fn claim(&self, path: &str) -> Option<&Value> {
-        self.claims.get(path).or_else(|| {
-            let (first, rest) = path.split_once('.')?;
-            rest.split('.').try_fold(self.claims.get(first)?, |value, name| value.as_object()?.get(name))
-        })
+    pub fn claim(&self, path: &str) -> Option<Claim<'_>> {
+        self.claims.find(path)
     }
 
     /// The granted scopes: `scope` (a string of words, RFC 9068), else `scp` (Okta, Entra: a list or a string).
-    pub fn scopes(&self) -> impl Iterator<Item = &str> {
-        let granted = self.claims.get("scope").filter(|scope| scope.is_string()).or_else(|| self.claims.get("scp"));
-        let words = granted.and_then(Value::as_str).into_iter().flat_map(|text| text.split(' '));
-        let list = granted.and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str);
-        words.chain(list).filter(|scope| !scope.is_empty())
+    pub fn scopes(&self) -> impl Iterator<Item = Cow<'_, str>> {
+        let scope = self.claims.get("scope").filter(|scope| scope.as_str().is_some());
+        let granted = scope.or_else(|| self.claims.get("scp"));
+        granted.map(Claim::words).unwrap_or_default().into_iter().filter(|scope| !scope.is_empty())
+    }
+
+    /// Bytes of memory, about.
+    pub fn bytes(&self) -> usize {
+        size_of_val(self) + self.claims.bytes()
     }
 }
 
@@ -169,31 +168,35 @@ fn not_ended(expires: Option<Timestamp>, now: Timestamp, skew: Duration) -> Resu
 }
 
 /// RFC 7519 section 4.1.3: `aud` is a string or a list of strings.
-fn check_audience(claims: &Map<String, Value>, audiences: &[String]) -> Result<(), TokenError> {
+fn check_audience(claims: &Claims, audiences: &[String]) -> Result<(), TokenError> {
     let wanted = |audience: &str| audiences.iter().any(|configured| configured == audience);
-    let found = match claims.get("aud") {
-        None => false,
-        Some(Value::String(audience)) => wanted(audience),
-        Some(Value::Array(list)) => {
-            let mut found = false;
-            for audience in list {
-                found |= wanted(audience.as_str().ok_or(TokenError::Malformed)?);
+    let Some(claim) = claims.get("aud") else { return Err(TokenError::WrongAudience) };
+    let found = match claim.as_str() {
+        Some(audience) => wanted(&audience),
+        None => match claim.value() {
+            Value::Array(list) => {
+                let mut found = false;
+                for audience in &list {
+                    found |= wanted(audience.as_str().ok_or(TokenError::Malformed)?);
+                }
+                found
             }
-            found
-        }
-        Some(Value::Null | Value::Bool(_) | Value::Number(_) | Value::Object(_)) => return Err(TokenError::Malformed),
+            Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Object(_) => {
+                return Err(TokenError::Malformed);
+            }
+        },
     };
     if found { Ok(()) } else { Err(TokenError::WrongAudience) }
 }
 
-fn string<'a>(claims: &'a Map<String, Value>, name: &str) -> Result<Option<&'a str>, TokenError> {
-    claims.get(name).map(|value| value.as_str().ok_or(TokenError::Malformed)).transpose()
+fn string<'a>(claims: &'a Claims, name: &str) -> Result<Option<Cow<'a, str>>, TokenError> {
+    claims.get(name).map(|claim| claim.as_str().ok_or(TokenError::Malformed)).transpose()
 }
 
 /// RFC 7519 section 2: seconds since the epoch, a fraction allowed. Negative ones and those beyond any clock are
 /// malformed.
-fn numeric_date(claims: &Map<String, Value>, name: &str) -> Result<Option<Timestamp>, TokenError> {
-    let Some(value) = claims.get(name) else {
+fn numeric_date(claims: &Claims, name: &str) -> Result<Option<Timestamp>, TokenError> {
+    let Some(value) = claims.get(name).map(Claim::value) else {
         return Ok(None);
     };
     if let Some(secs) = value.as_u64() {
@@ -232,6 +235,19 @@ mod tests {
         members.clone()
     }
 
+    fn read(change: &Value) -> Claims {
+        Claims::of(&claims(change)).unwrap()
+    }
+
+    #[test]
+    fn an_introspection_answer_that_is_too_long_is_no_token_without_claims() {
+        let long = claims(&json!({"x": "x".repeat(70_000), "cnf": {"jkt": "x"}}));
+        assert_eq!(
+            VerifiedToken::check_introspected(long, &rules(), NOW, SKEW).map(|_| ()),
+            Err(TokenError::Malformed)
+        );
+    }
+
     #[test]
     fn a_jwt_is_held_to_rfc_9068() {
         use TokenError::{Expired, Malformed, NotBound, NotYetValid, UnknownIssuer, WrongAudience};
@@ -265,11 +281,11 @@ mod tests {
             (json!({"aud": ["api://c", "api://b"]}), Ok(())),
             (json!({}), Ok(())),
         ] {
-            let result = VerifiedToken::check(claims(&change), &rules(), NOW, SKEW).map(|_| ());
+            let result = VerifiedToken::check(read(&change), &rules(), NOW, SKEW).map(|_| ());
             assert_eq!(result, expected, "{change}");
         }
         let nobody = ClaimRules { audiences: vec![], ..rules() };
-        assert_eq!(VerifiedToken::check(claims(&json!({})), &nobody, NOW, SKEW).map(|_| ()), Err(WrongAudience));
+        assert_eq!(VerifiedToken::check(read(&json!({})), &nobody, NOW, SKEW).map(|_| ()), Err(WrongAudience));
     }
 
     #[test]
@@ -299,7 +315,7 @@ mod tests {
             );
             if let Ok(token) = result {
                 assert_eq!(
-                    token.claim("iss").unwrap(),
+                    token.claim("iss").unwrap().value(),
                     "https://id.example.com",
                     "said even where the answer is silent"
                 );
@@ -315,7 +331,7 @@ mod tests {
 
     #[test]
     fn a_cached_token_ends_with_exp_and_skew() {
-        let token = VerifiedToken::check(claims(&json!({})), &rules(), NOW, SKEW).unwrap();
+        let token = VerifiedToken::check(read(&json!({})), &rules(), NOW, SKEW).unwrap();
         let end = Timestamp::from_secs(1_700_000_115);
         assert_eq!(token.still_valid(end - Duration::from_micros(1), SKEW), Ok(()));
         assert_eq!(token.still_valid(end, SKEW), Err(TokenError::Expired));
@@ -324,7 +340,7 @@ mod tests {
     #[test]
     fn claims_are_found_by_name_then_by_path() {
         let change = json!({"a.b": 1, "a": {"b": 2, "c": {"d": 3}, "e.f": 4}, "list": [{"x": 1}], "s": "text"});
-        let token = VerifiedToken::check(claims(&change), &rules(), NOW, SKEW).unwrap();
+        let token = VerifiedToken::check(read(&change), &rules(), NOW, SKEW).unwrap();
         for (path, expected) in [
             ("a.b", Some(json!(1))),
             ("a.c.d", Some(json!(3))),
@@ -338,7 +354,7 @@ mod tests {
             ("s.t", None),
             ("s", Some(json!("text"))),
         ] {
-            assert_eq!(token.claim(path), expected.as_ref(), "{path}");
+            assert_eq!(token.claim(path).map(Claim::value), expected, "{path}");
         }
     }
 
@@ -355,7 +371,7 @@ mod tests {
             (json!({"scp": "a b"}), vec!["a", "b"]),
             (json!({"scp": {"a": 1}}), vec![]),
         ] {
-            let token = VerifiedToken::check(claims(&change), &rules(), NOW, SKEW).unwrap();
+            let token = VerifiedToken::check(read(&change), &rules(), NOW, SKEW).unwrap();
             assert_eq!(token.scopes().collect::<Vec<_>>(), expected, "{change}");
         }
     }
@@ -385,7 +401,7 @@ mod tests {
         #[test]
         fn whatever_exp_is_a_token_that_passes_has_not_ended(exp in any::<f64>(), aud in ".{0,12}") {
             let change = json!({"exp": exp, "aud": [aud, "api://a"]});
-            if let Ok(token) = VerifiedToken::check(claims(&change), &rules(), NOW, SKEW) {
+            if let Ok(token) = VerifiedToken::check(read(&change), &rules(), NOW, SKEW) {
                 prop_assert!(exp >= 1_699_999_985.0);
                 prop_assert!(token.expires().unwrap() + SKEW > NOW);
             }

@@ -3,7 +3,9 @@
 mod binding;
 mod claims;
 mod error;
+mod json;
 
 pub use binding::Binding;
 pub use claims::{ClaimRules, TokenTypes, VerifiedToken};
 pub use error::TokenError;
+pub use json::{Claim, Claims};

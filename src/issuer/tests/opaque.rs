@@ -146,7 +146,7 @@ async fn an_answer_about_another_issuers_token_is_not_the_last_word() {
     let two = "https://two.example.com";
     let world = World::new(vec![issuer(ISS, introspection(&stub)), issuer(two, introspection(&stub))]);
     stub.answer("/introspect", Canned::json(json!({"active": true, "aud": AUDIENCE, "iss": two})));
-    assert_eq!(world.verify("opaque").await.unwrap().claim("iss").unwrap(), two);
+    assert_eq!(world.verify("opaque").await.unwrap().claim("iss").unwrap().value(), two);
     stub.answer(
         "/introspect",
         Canned::json(json!({"active": true, "aud": AUDIENCE, "iss": "https://three.example.com"})),
