@@ -103,6 +103,7 @@ pub struct Accepted {
 
 impl Nonces {
     /// Takes the options as they are; `config` has checked them.
+    #[allow(clippy::needless_pass_by_value, reason = "the secrets are handed over, and wiped")]
     pub fn new(options: NonceOptions) -> Self {
         Self {
             lifetime: options.lifetime,

@@ -102,7 +102,7 @@ impl Default for Bounds {
         Self {
             // A token of the usual size takes some 800 bytes.
             cached_tokens: 131_072,
-            cached_bytes: 96 * 1024 * 1024,
+            cached_bytes: 80 * 1024 * 1024,
             refresh_after: Duration::from_secs(300),
             refetch_interval: Duration::from_secs(10),
             fetch_timeout: Duration::from_secs(5),
@@ -156,7 +156,10 @@ impl Issuers {
     ) -> Self {
         let tokens = old
             .filter(|old| old.bounds == bounds && old.members.iter().map(|member| &member.options).eq(&options))
-            .map_or_else(|| Arc::new(TokenCache::new(bounds.cached_tokens, bounds.cached_bytes)), |old| Arc::clone(&old.tokens));
+            .map_or_else(
+                || Arc::new(TokenCache::new(bounds.cached_tokens, bounds.cached_bytes)),
+                |old| Arc::clone(&old.tokens),
+            );
         let members = options
             .into_iter()
             .map(|options| {

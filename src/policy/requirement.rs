@@ -38,7 +38,10 @@ impl Requirement {
             return Err(Unmet::Scope);
         }
         let met = |claim: &ClaimRequirement| {
-            token.claim(&claim.claim).map(Claim::value).is_some_and(|value| claim.any_of.iter().any(|wanted| has(&value, wanted)))
+            token
+                .claim(&claim.claim)
+                .map(Claim::value)
+                .is_some_and(|value| claim.any_of.iter().any(|wanted| has(&value, wanted)))
         };
         if self.claims.iter().all(met) { Ok(()) } else { Err(Unmet::Claim) }
     }

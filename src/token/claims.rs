@@ -66,12 +66,7 @@ impl VerifiedToken {
     /// and reads `cnf`. No audience configured means that none is right.
     ///
     /// This does not check a signature: the caller has.
-    pub fn check(
-        claims: Claims,
-        rules: &ClaimRules,
-        now: Timestamp,
-        skew: Duration,
-    ) -> Result<Self, TokenError> {
+    pub fn check(claims: Claims, rules: &ClaimRules, now: Timestamp, skew: Duration) -> Result<Self, TokenError> {
         let issuer = string(&claims, "iss")?.ok_or(TokenError::Malformed)?;
         if issuer != rules.issuer {
             return Err(TokenError::UnknownIssuer);
@@ -111,12 +106,7 @@ impl VerifiedToken {
         if is_dpop && matches!(token.binding, Binding::None) { Err(TokenError::NotBound) } else { Ok(token) }
     }
 
-    fn at(
-        claims: Claims,
-        expires: Option<Timestamp>,
-        now: Timestamp,
-        skew: Duration,
-    ) -> Result<Self, TokenError> {
+    fn at(claims: Claims, expires: Option<Timestamp>, now: Timestamp, skew: Duration) -> Result<Self, TokenError> {
         let not_before = numeric_date(&claims, "nbf")?;
         not_ended(expires, now, skew)?;
         // RFC 7519 section 4.1.5: not before `nbf`.

@@ -16,6 +16,9 @@ use crate::jose::{IgnoredSeed, NameSeed, parse_strictly};
 /// Longest text of claims, in bytes: more than any token has that is looked at.
 const MAX_BYTES: usize = u16::MAX as usize;
 
+/// Most tokens have no more claims.
+const USUAL_MEMBERS: usize = 16;
+
 /// The claims: a JSON object in which no object, at any depth, has two members of one name.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Claims {
@@ -39,28 +42,43 @@ impl Claims {
     /// Reads an object; `None` for anything else, for a member twice, and for what is nested too deeply.
     pub fn parse(json: Vec<u8>) -> Option<Self> {
         let mut text = String::from_utf8(json).ok().filter(|text| text.len() <= MAX_BYTES)?;
-        let mut members = Vec::with_capacity(16);
+        let mut members = Vec::with_capacity(USUAL_MEMBERS);
         let mut unescaped = String::new();
-        {
-            let start = text.as_ptr().addr();
-            let place = |part: &str| {
-                let at = part.as_ptr().addr().checked_sub(start)?;
-                Some((u16::try_from(at).ok()?, u16::try_from(at + part.len()).ok()?))
-            };
-            for (name, value) in parse_strictly(text.as_bytes(), MembersSeed)? {
+        let (start, end) = (text.as_ptr().addr(), text.len());
+        let place = |part: &str| {
+            let at = part.as_ptr().addr().checked_sub(start)?;
+            Some((u16::try_from(at).ok()?, u16::try_from(at + part.len()).ok()?))
+        };
+        parse_strictly(
+            text.as_bytes(),
+            MembersSeed(|name: Cow<'_, str>, value: &str| {
                 let name = match name {
                     Cow::Borrowed(name) => place(name)?,
                     Cow::Owned(name) => {
-                        let from = text.len() + unescaped.len();
+                        let from = end + unescaped.len();
                         unescaped.push_str(&name);
                         (u16::try_from(from).ok()?, u16::try_from(from + name.len()).ok()?)
                     }
                 };
                 members.push(Place { name, value: place(value)? });
-            }
-        }
+                Some(())
+            }),
+        )?;
         text.push_str(&unescaped);
-        Some(Self { text: text.into(), members: members.into() })
+        let claims = Self { text: text.into(), members: members.into() };
+        (!claims.has_twins()).then_some(claims)
+    }
+
+    fn has_twins(&self) -> bool {
+        /// Up to so many, comparing each with each is quicker than a set.
+        const FEW: usize = 24;
+        let mut names = self.members.iter().map(|member| self.at(member.name));
+        if self.members.len() > FEW {
+            let mut seen = BTreeSet::new();
+            return !names.all(|name| seen.insert(name));
+        }
+        let before = |at: usize| self.members.iter().take(at).map(|member| self.at(member.name));
+        names.enumerate().any(|(at, name)| before(at).any(|other| other == name))
     }
 
     /// The same of a tree; `None` where its text would be longer than any token's.
@@ -110,7 +128,9 @@ impl<'a> Claim<'a> {
             None => match serde_json::from_str::<Vec<&str>>(self.0) {
                 Ok(words) => words.into_iter().map(Cow::Borrowed).collect(),
                 Err(_) => match self.value() {
-                    Value::Array(list) => list.iter().filter_map(Value::as_str).map(|word| word.to_owned().into()).collect(),
+                    Value::Array(list) => {
+                        list.iter().filter_map(Value::as_str).map(|word| word.to_owned().into()).collect()
+                    }
                     Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Object(_) => Vec::new(),
                 },
             },
@@ -128,8 +148,18 @@ impl<'a> Claim<'a> {
         if !self.0.starts_with('{') {
             return None;
         }
-        let members = parse_strictly(self.0.as_bytes(), MembersSeed)?;
-        members.into_iter().find(|(known, _)| known == name).map(|(_, value)| Self(value))
+        let mut found = None;
+        // What is inside was read before: no member is there twice.
+        parse_strictly(
+            self.0.as_bytes(),
+            MembersSeed(|known: Cow<'_, str>, value: &'a str| {
+                if known == name {
+                    found = Some(Self(value));
+                }
+                Some(())
+            }),
+        )?;
+        found
     }
 }
 
@@ -140,37 +170,33 @@ impl fmt::Debug for Claims {
     }
 }
 
-/// Reads an object strictly: each member's name, and its value's text.
-struct MembersSeed;
+/// Reads an object, and shows each member's name and its value's text; no value has anything in it twice.
+struct MembersSeed<F>(F);
 
-impl<'de> DeserializeSeed<'de> for MembersSeed {
-    type Value = Vec<(Cow<'de, str>, &'de str)>;
+impl<'de, F: FnMut(Cow<'de, str>, &'de str) -> Option<()>> DeserializeSeed<'de> for MembersSeed<F> {
+    type Value = ();
 
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
         deserializer.deserialize_map(self)
     }
 }
 
-impl<'de> Visitor<'de> for MembersSeed {
-    type Value = Vec<(Cow<'de, str>, &'de str)>;
+impl<'de, F: FnMut(Cow<'de, str>, &'de str) -> Option<()>> Visitor<'de> for MembersSeed<F> {
+    type Value = ();
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("a JSON object")
     }
 
-    fn visit_map<A: MapAccess<'de>>(self, mut source: A) -> Result<Self::Value, A::Error> {
-        let mut members = Vec::with_capacity(16);
+    fn visit_map<A: MapAccess<'de>>(mut self, mut source: A) -> Result<(), A::Error> {
         while let Some(name) = source.next_key_seed(NameSeed)? {
             let value = source.next_value::<&RawValue>()?.get();
             if !is_plain(value) && parse_strictly(value.as_bytes(), IgnoredSeed).is_none() {
                 return Err(A::Error::custom("a value that could be read in two ways"));
             }
-            members.push((name, value));
+            (self.0)(name, value).ok_or_else(|| A::Error::custom("too long"))?;
         }
-        if has_twins(&members) {
-            return Err(A::Error::custom("duplicate member"));
-        }
-        Ok(members)
+        Ok(())
     }
 }
 
@@ -183,16 +209,6 @@ fn is_plain(value: &str) -> bool {
         // 15 digits fit every kind of number.
         digits => digits.len() <= 15 && digits.iter().all(u8::is_ascii_digit),
     }
-}
-
-fn has_twins(members: &[(Cow<'_, str>, &str)]) -> bool {
-    /// Up to so many, comparing each with each is quicker than a set.
-    const FEW: usize = 24;
-    if members.len() > FEW {
-        let mut names = BTreeSet::new();
-        return !members.iter().all(|(name, _)| names.insert(&**name));
-    }
-    members.iter().enumerate().any(|(at, (name, _))| members.iter().take(at).any(|(before, _)| before == name))
 }
 
 #[cfg(test)]

@@ -11,7 +11,11 @@ async fn every_algorithm_verifies_and_each_key_only_its_own() {
         let signer = Signer::new("k", algorithm);
         let (_stub, world) = keyed(&[signer.jwk()]).await;
         let token = signer.token(ISS);
-        assert_eq!(world.verify(&token).await.unwrap().claim("sub").map(crate::token::Claim::value), Some(json!("u")), "{algorithm}");
+        assert_eq!(
+            world.verify(&token).await.unwrap().claim("sub").map(crate::token::Claim::value),
+            Some(json!("u")),
+            "{algorithm}"
+        );
         let stranger = Signer::new("k", algorithm);
         assert_eq!(world.refusal(&stranger.token(ISS)).await, TokenError::Signature, "{algorithm}");
         let (input, signature) = token.rsplit_once('.').unwrap();

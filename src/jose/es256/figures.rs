@@ -87,7 +87,7 @@ fn the_parts_and_the_whole_beside_the_library() {
         println!("{:<34} {:>10.3}", "  of AWS-LC's", own / library);
     }
     // As with thousands of clients, most of whose tables are not in the cache.
-    for (count, size) in [(10_000, TableSize::Small), (50_000, TableSize::Tiny)] {
+    for (count, size) in [(10_000, TableSize::Small), (30_000, TableSize::Tiny)] {
         let tables: Vec<KeyTable> = (0..count).filter_map(|_| KeyTable::new(&key, size)).collect();
         let mut next = 0;
         let own = cost(&format!("the next of {count} tables, {size:?}"), || {
