@@ -102,7 +102,7 @@ impl Default for Bounds {
         Self {
             // A token of the usual size takes some 800 bytes.
             cached_tokens: 131_072,
-            cached_bytes: 80 * 1024 * 1024,
+            cached_bytes: 96 * 1024 * 1024,
             refresh_after: Duration::from_secs(300),
             refetch_interval: Duration::from_secs(10),
             fetch_timeout: Duration::from_secs(5),

@@ -27,7 +27,7 @@ use tables::{Sighting, Tables};
 /// Which keys get tables.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Options {
-    /// Tables of clients' keys held at once, 1 KiB each; a fifth of them 4 KiB, a sixty-fourth 16 KiB. 0: no tables at
+    /// Tables of clients' keys held at once, 1 KiB each; a sixth of them 4 KiB, a sixty-fourth 16 KiB. 0: no tables at
     /// all, not for issuers either.
     pub entries: usize,
     /// Good signatures after which a key gets one.

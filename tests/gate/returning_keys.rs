@@ -40,7 +40,7 @@ async fn a_key_that_comes_back_gets_a_table_which_refuses_what_is_wrong_and_surv
 
     // A reload that says nothing of tables leaves them; one that turns them off ends them.
     let mut file = settings(&world.issuer, &world.upstream);
-    for entries in [10_000, 0] {
+    for entries in [50_000, 0] {
         file["routes"][0]["match"]["path"] = json!(format!("/orders-{entries}/"));
         file["dpop"]["key_tables"] = json!({"entries": entries});
         world.gates.configure(&file);

@@ -40,7 +40,7 @@ impl Default for Replay {
 
 impl Default for KeyTables {
     fn default() -> Self {
-        Self { entries: 40_000, after: 2 }
+        Self { entries: 50_000, after: 2 }
     }
 }
 

@@ -73,7 +73,7 @@ fn the_good_file_is_good_and_has_the_defaults() {
     assert_eq!(config.proof.algorithms, crate::jose::Algorithm::ALL);
     assert_eq!(config.nonce.unwrap().lifetime, Duration::from_secs(300));
     assert_eq!(config.replay_capacity, 1_000_000);
-    assert_eq!((config.key_tables.entries, config.key_tables.after), (40_000, 2));
+    assert_eq!((config.key_tables.entries, config.key_tables.after), (50_000, 2));
     assert_eq!(config.identity.headers.len(), 5);
     assert_eq!(config.limits.header_bytes, 32 * 1024);
     assert_eq!((config.body_bytes, config.limits.connections), (0, 10_000));

@@ -27,13 +27,17 @@ pub(super) struct Head {
     pub(super) keep_alive: bool,
 }
 
-/// Appends a request's head (RFC 9112 section 3), whose URI is in origin form.
+/// Appends a request's head (RFC 9112 section 3), whose URI is in origin form. No body follows: whatever says that one
+/// does stays behind, or the upstream would take the next request for it.
 pub(super) fn write<B>(request: &Request<B>, out: &mut Vec<u8>) {
     let path = request.uri().path_and_query().map_or("/", |path| path.as_str());
     for part in [request.method().as_str(), " ", path, " HTTP/1.1\r\n"] {
         out.extend_from_slice(part.as_bytes());
     }
     for (name, value) in request.headers() {
+        if *name == TRANSFER_ENCODING || (*name == CONTENT_LENGTH && value != "0") {
+            continue;
+        }
         for part in [name.as_str().as_bytes(), b": ", value.as_bytes(), b"\r\n"] {
             out.extend_from_slice(part);
         }
@@ -326,6 +330,20 @@ mod tests {
         let mut out = Vec::new();
         write(&request, &mut out);
         assert_eq!(std::str::from_utf8(&out), Ok("GET /a?x=1 HTTP/1.1\r\nhost: a\r\nx-a: 1\r\nx-a: 2\r\n\r\n"));
+    }
+
+    #[test]
+    fn a_head_promises_no_body() {
+        let head = |name: &str, value: &str| {
+            let mut out = Vec::new();
+            write(&Request::post("/").header("host", "a").header(name, value).body(()).unwrap(), &mut out);
+            String::from_utf8(out).unwrap()
+        };
+        let bare = "POST / HTTP/1.1\r\nhost: a\r\n\r\n";
+        for (name, value) in [("content-length", "5"), ("content-length", "00"), ("transfer-encoding", "chunked")] {
+            assert_eq!(head(name, value), bare, "{name}: {value}");
+        }
+        assert_eq!(head("content-length", "0"), "POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 0\r\n\r\n");
     }
 
     #[test]

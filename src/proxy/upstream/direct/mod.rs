@@ -29,7 +29,7 @@ use super::pool::SendError;
 
 pub(super) use body::Remaining;
 
-/// Largest response head in bytes, interim responses included.
+/// Largest response head in bytes.
 const MAX_HEAD: usize = super::pool::HTTP1_BUFFER;
 /// Room for a head at first.
 const HEAD_ROOM: usize = 4 * 1024;
