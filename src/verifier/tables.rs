@@ -152,7 +152,7 @@ impl<T> Tables<T> {
     }
 
     /// How large the next one may be: of those that there may be, a sixty-fourth are large, a sixth are no larger than
-    /// small, and all others are tiny. So four times as many keys have one in the same memory, and the few have the best.
+    /// small, and all others are tiny. So the few have the best, and most keys have one.
     pub(super) fn size(&self) -> TableSize {
         match self.taken.load(Ordering::Relaxed) {
             taken if taken <= (self.entries / 64).max(LARGE_ANYWAY) => TableSize::Large,

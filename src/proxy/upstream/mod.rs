@@ -15,6 +15,7 @@ mod connect;
 mod direct;
 mod endpoint;
 mod health;
+mod idle;
 mod outbound;
 mod pool;
 #[cfg(test)]

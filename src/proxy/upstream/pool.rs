@@ -1,6 +1,5 @@
 //! The connections to one endpoint: idle HTTP/1.1 ones, shared HTTP/2 ones, kept apart by event loop.
 
-use std::collections::VecDeque;
 use std::fmt;
 use std::future::{Future as _, poll_fn};
 use std::pin::Pin;
@@ -13,16 +12,14 @@ use http::{HeaderMap, Response};
 use hyper::client::conn::{http1, http2};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio::runtime::{Handle, Id};
-use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
 use super::body::{Received, Upload};
 use super::connect::{ConnectError, Connector, Io, Wish};
 use super::direct::{Direct, ExchangeError};
+use super::idle::{Driven, Idle};
 use super::outbound::Unsent;
 
-/// Idle HTTP/1.1 connections kept to one endpoint.
-const MAX_IDLE: usize = 512;
 /// How long a connection is kept without a request; less where the upstream says so by `Keep-Alive: timeout`.
 const MAX_IDLE_TIME: Duration = Duration::from_secs(60);
 /// Requests at once on one HTTP/2 connection before another is opened; fewer where the upstream says so.
@@ -94,56 +91,6 @@ pub(super) struct Pool {
     /// The last negotiated connection spoke HTTP/1.1: nothing will be shared, so nobody waits for it.
     negotiated_http1: AtomicBool,
     reaping: AtomicBool,
-}
-
-/// Idle HTTP/1.1 connections. Either kind carries whatever comes.
-#[derive(Default)]
-struct Idle {
-    direct: VecDeque<Resting<Box<Direct>>>,
-    driven: VecDeque<Resting<Driven>>,
-}
-
-struct Resting<T> {
-    link: T,
-    until: Instant,
-}
-
-impl Idle {
-    fn len(&self) -> usize {
-        self.direct.len() + self.driven.len()
-    }
-
-    /// Makes room for one.
-    fn make_room(&mut self) {
-        if self.len() >= MAX_IDLE && self.direct.pop_front().is_none() {
-            self.driven.pop_front();
-        }
-    }
-
-    /// Last in, first out: the warmest is used, the surplus grows old and goes.
-    fn take_direct(&mut self) -> Option<Box<Direct>> {
-        while let Some(Resting { mut link, until }) = self.direct.pop_back() {
-            if Instant::now() < until && link.is_usable() {
-                return Some(link);
-            }
-        }
-        None
-    }
-
-    fn take_driven(&mut self) -> Option<Driven> {
-        while let Some(Resting { link, until }) = self.driven.pop_back() {
-            if link.sender.is_ready() && Instant::now() < until {
-                return Some(link);
-            }
-        }
-        None
-    }
-
-    fn reap(&mut self) {
-        let now = Instant::now();
-        self.direct.retain_mut(|resting| now < resting.until && resting.link.is_usable());
-        self.driven.retain(|resting| now < resting.until && !resting.link.sender.is_closed());
-    }
 }
 
 impl Pool {
@@ -281,7 +228,7 @@ impl Pool {
     fn put_back(self: &Arc<Self>, link: Driven, keep: Duration) {
         if !link.sender.is_closed() && !keep.is_zero() {
             let until = Instant::now() + keep;
-            self.rest(|idle| idle.driven.push_back(Resting { link, until }));
+            self.rest(|idle| idle.rest_driven(link, until));
         }
     }
 
@@ -289,14 +236,13 @@ impl Pool {
         if link.may_be_kept() && !keep.is_zero() {
             link.rest();
             let until = Instant::now() + keep;
-            self.rest(|idle| idle.direct.push_back(Resting { link, until }));
+            self.rest(|idle| idle.rest_direct(link, until));
         }
     }
 
     fn rest(self: &Arc<Self>, push: impl FnOnce(&mut Idle)) {
         {
             let mut idle = lock(&self.idle);
-            idle.make_room();
             push(&mut idle);
         }
         self.reap();
@@ -356,12 +302,6 @@ pub(super) enum Needs {
     Response,
     /// A body goes out, or an upgrade may come of it: hyper drives that.
     BothWays,
-}
-
-/// An HTTP/1.1 connection that hyper drives.
-struct Driven {
-    sender: http1::SendRequest<Upload>,
-    task: AbortHandle,
 }
 
 /// How sending ended without a response.
