@@ -200,8 +200,8 @@ impl<'de, F: FnMut(Cow<'de, str>, &'de str) -> Option<()>> Visitor<'de> for Memb
     }
 }
 
-/// Whether nothing can be wrong with a value beyond what its grammar says: a text without escapes, a short whole number,
-/// a constant.
+/// Whether nothing can be wrong with a value beyond what its grammar says: a text without escapes, a short whole
+/// number, a constant.
 fn is_plain(value: &str) -> bool {
     match value.as_bytes() {
         [b'"', inner @ .., b'"'] => memchr::memchr(b'\\', inner).is_none(),
