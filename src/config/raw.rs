@@ -224,7 +224,7 @@ pub(super) struct Dpop {
 #[derive(Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub(super) struct KeyTables {
-    /// Clients' keys that may have one, 1 KiB each and more for the first; 0 turns tables off, those of issuers' keys too.
+    /// Clients' keys that may have one, 1 KiB each, the first more; 0 turns tables off, those of issuers' keys too.
     #[schemars(range(max = 1_000_000))]
     pub(super) entries: u64,
     /// Good signatures after which a key gets one.

@@ -52,7 +52,7 @@ impl Credentials {
 /// RFC 9110 section 11.2: letters, digits, `-._~+/`, then any number of `=`.
 fn is_token68(token: &str) -> bool {
     let body = token.trim_end_matches('=');
-    // Without a branch or a table: tokens are long, nearly all of them are good, and so many bytes are compared at once.
+    // Without a branch or a table, so that many bytes are compared at once: tokens are long, and nearly all are good.
     let within = |byte: u8, first: u8, last: u8| byte.wrapping_sub(first) <= last - first;
     let bad = body.bytes().fold(false, |bad, byte| {
         let letter = within(byte | 0x20, b'a', b'z');
