@@ -57,28 +57,37 @@ impl Link {
 
     /// Claims a key that expires at that second: one round trip.
     pub(super) async fn claim(&self, key: &str, expires: u64) -> Result<Answer, LinkError> {
-        let mut set = redis::cmd("SET");
+        let mut set = command("SET", 5);
         set.arg(key).arg(1).arg("NX").arg("EXAT").arg(expires);
-        let (set, epoch, time) = self.ask(&set).await?;
+        let (set, epoch, time) = self.ask(set).await?;
         Ok(Answer { is_new: set != Value::Nil, epoch, time })
     }
 
     /// Looks for a key without claiming it.
     pub(super) async fn look(&self, key: &str) -> Result<Answer, LinkError> {
-        let mut get = redis::cmd("EXISTS");
+        let mut get = command("EXISTS", 1);
         get.arg(key);
-        let (found, epoch, time) = self.ask(&get).await?;
+        let (found, epoch, time) = self.ask(get).await?;
         Ok(Answer { is_new: found == Value::Int(0), epoch, time })
     }
 
     /// One question, with the epoch and the store's clock read right after it.
-    async fn ask(&self, question: &Cmd) -> Result<(Value, Option<Epoch>, u64), LinkError> {
+    async fn ask(&self, question: Cmd) -> Result<(Value, Option<Epoch>, u64), LinkError> {
+        let mut epoch = command("GET", 1);
+        epoch.arg(&self.epoch_key);
         let mut commands = Pipeline::with_capacity(3);
-        commands.add_command(question.clone()).cmd("GET").arg(&self.epoch_key).cmd("TIME");
+        commands.add_command(question).add_command(epoch).add_command(command("TIME", 0));
         let answers = commands.query_async(&mut self.connection.commands.clone()).await?;
-        let (answer, epoch, (time, _)): (Value, Option<String>, (u64, u64)) = answers;
-        let epoch = epoch.map(|epoch| Epoch::parse(&epoch).ok_or(LinkError::Unreadable("epoch"))).transpose()?;
-        Ok((answer, epoch, time))
+        let (answer, epoch, time): (Value, Value, Value) = answers;
+        let epoch = match &epoch {
+            Value::Nil => None,
+            written => Some(text(written).and_then(Epoch::parse).ok_or(LinkError::Unreadable("epoch"))?),
+        };
+        let time = match &time {
+            Value::Array(parts) => parts.first().and_then(text).and_then(|seconds| seconds.parse().ok()),
+            _ => None,
+        };
+        Ok((answer, epoch, time.ok_or(LinkError::Unreadable("TIME"))?))
     }
 
     /// The epoch; begun now, with the number offered, where it is missing.
@@ -103,6 +112,24 @@ impl Link {
             Ok(Ok(address)) if address != self.address => Err(LinkError::Moved),
             Ok(Ok(_) | Err(_)) | Err(_) => Ok(()),
         }
+    }
+}
+
+/// A command that is of its size at once: one goes with every claim.
+fn command(name: &str, arguments: usize) -> Cmd {
+    /// Of a key, and what stands beside it.
+    const BYTES: usize = 112;
+    let mut command = Cmd::with_capacity(arguments + 1, BYTES);
+    command.arg(name);
+    command
+}
+
+/// A text as servers send it.
+fn text(value: &Value) -> Option<&str> {
+    match value {
+        Value::BulkString(bytes) => std::str::from_utf8(bytes).ok(),
+        Value::SimpleString(text) => Some(text),
+        _ => None,
     }
 }
 
