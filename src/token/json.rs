@@ -312,7 +312,7 @@ mod tests {
                 let words = wanted.and_then(Value::as_str).into_iter().flat_map(|text| text.split(' ')).chain(list);
                 prop_assert_eq!(found.map(Claim::words).unwrap_or_default(), words.collect::<Vec<_>>());
             }
-            prop_assert_eq!(Claims::of(&tree).unwrap().find("a").map(Claim::value), tree.get("a").cloned());
+            prop_assert_eq!(Claims::of(&made).unwrap().find("a").map(Claim::value), tree.get("a").cloned());
         }
 
         #[test]
