@@ -9,7 +9,7 @@ use crate::secret::Secret;
 
 use super::Checker;
 
-/// 20 bytes each: beyond this a shared store is meant.
+/// 15 bytes each: beyond this a shared store is meant.
 const MAX_CAPACITY: u64 = 100_000_000;
 const FORMS: &str = "expected redis://[USER:PASSWORD@]HOST[:PORT][/DB] (rediss:// for TLS), unix:/PATH, \
                      redis+sentinel://HOST:PORT,HOST:PORT/SERVICE or redis+cluster://HOST:PORT,HOST:PORT";

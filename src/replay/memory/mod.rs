@@ -30,8 +30,8 @@ use shard::{Entry, Look, Shard};
 const MIN_WINDOW_SECS: u64 = 2;
 /// Locks. More than any machine has cores, so that two claims seldom meet.
 const SHARDS: usize = 64;
-/// Most counters of live proofs by key, several keys to each: who is below a tenth by them is below it.
-const COUNTERS: usize = 1 << 16;
+/// Most counters of live proofs by key, many keys to each: who is below a tenth by them is below it.
+const COUNTERS: usize = 1 << 12;
 
 /// Settings of the memory store.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -45,7 +45,7 @@ pub struct MemoryOptions {
     pub floor: Option<u64>,
 }
 
-/// Claimed proofs, 20 bytes each at capacity.
+/// Claimed proofs, 15 bytes each at capacity.
 #[derive(Debug)]
 pub struct MemoryStore {
     shards: Box<[Mutex<Shard>]>,
@@ -169,9 +169,7 @@ impl MemoryStore {
         if let Some(counter) = self.counter(entry.tag()) {
             counter.fetch_add(1, Ordering::Relaxed);
         }
-        if let Some(stale) = shard.insert(entry) {
-            self.uncount(stale);
-        }
+        shard.insert(entry, |stale| self.uncount(stale));
         self.entries.inc();
         Ok(true)
     }
@@ -198,7 +196,7 @@ impl MemoryStore {
     }
 
     /// Live proofs of a key, exactly where that may be more than a tenth.
-    fn held(&self, tag: u32, capacity: usize) -> usize {
+    fn held(&self, tag: u16, capacity: usize) -> usize {
         let most = self.counter(tag).map_or(0, |counter| counter.load(Ordering::Relaxed) as usize);
         if most.saturating_mul(10) <= capacity {
             return most;
@@ -207,8 +205,8 @@ impl MemoryStore {
     }
 
     /// The key that holds most, if that is more than a tenth.
-    fn heaviest(&self, capacity: usize) -> Option<u32> {
-        let mut held: HashMap<u32, usize> = HashMap::new();
+    fn heaviest(&self, capacity: usize) -> Option<u16> {
+        let mut held: HashMap<u16, usize> = HashMap::new();
         for shard in &self.shards {
             for tag in lock(shard).tags() {
                 let most = self.counter(tag).map_or(0, |counter| counter.load(Ordering::Relaxed) as usize);
@@ -250,7 +248,7 @@ impl MemoryStore {
     }
 
     /// Lets go of everything of one key, which is refused up to its newest proof from then on. In the turn of `sweep`.
-    fn forget_key(&self, tag: u32) {
+    fn forget_key(&self, tag: u16) {
         let newest = self.shards.iter().filter_map(|shard| lock(shard).newest_of(tag)).max();
         for shard in newest.map(|_| &self.shards).into_iter().flatten() {
             let forgotten = lock(shard).forget_key(tag, newest.unwrap_or_default(), |tag| self.uncount(tag));
@@ -271,11 +269,11 @@ impl MemoryStore {
         self.hasher.hash_one(identity)
     }
 
-    fn counter(&self, tag: u32) -> Option<&AtomicU32> {
-        self.counters.get(tag as usize % self.counters.len())
+    fn counter(&self, tag: u16) -> Option<&AtomicU32> {
+        self.counters.get(usize::from(tag) % self.counters.len())
     }
 
-    fn uncount(&self, tag: u32) {
+    fn uncount(&self, tag: u16) {
         if let Some(counter) = self.counter(tag) {
             counter.fetch_sub(1, Ordering::Relaxed);
         }
