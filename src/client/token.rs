@@ -150,7 +150,7 @@ pub(super) fn is_token68(text: &str) -> bool {
 
 /// What a JWT says in `cnf.jkt`; nothing is verified, it is told to the one who got it.
 pub(super) fn bound_to(token: &str) -> Option<String> {
-    let claims: Value = serde_json::from_slice(&Compact::parse(token, TOKEN_BYTES).ok()?.payload).ok()?;
+    let claims: Value = serde_json::from_slice(Compact::parse(token, TOKEN_BYTES).ok()?.payload()).ok()?;
     claims.get("cnf")?.get("jkt")?.as_str().map(str::to_owned)
 }
 

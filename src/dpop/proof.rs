@@ -1,15 +1,12 @@
 //! Reading a proof: one pass, bounded, nothing believed yet.
 
 use std::borrow::Cow;
-use std::collections::BTreeSet;
 use std::fmt;
 
-use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, Visitor};
+use serde_json::Number;
 
 use crate::clock::Timestamp;
-use crate::jose::{
-    Algorithm, Compact, IgnoredSeed, JwkError, JwkMembers, JwkSeed, NameSeed, PublicKey, TextSeed, parse_strictly,
-};
+use crate::jose::{Algorithm, Compact, JwkError, JwkMembers, Names, PublicKey, Reader, read};
 
 use super::{Check, ProofError};
 
@@ -23,25 +20,37 @@ pub struct Proof<'a> {
     pub(super) algorithm: Algorithm,
     pub(super) key: PublicKey,
     pub(super) signing_input: &'a [u8],
-    pub(super) signature: Vec<u8>,
-    pub(super) jti: String,
-    pub(super) htm: String,
-    pub(super) htu: String,
+    pub(super) signature: &'a [u8],
+    pub(super) claims: ProofClaims<'a>,
+}
+
+/// The claims of RFC 9449 section 4.2, and what RFC 7519 says of any JWT.
+pub(super) struct ProofClaims<'a> {
+    pub(super) jti: Cow<'a, str>,
+    pub(super) htm: Cow<'a, str>,
+    pub(super) htu: Cow<'a, str>,
     pub(super) iat: Timestamp,
-    pub(super) ath: Option<String>,
-    pub(super) nonce: Option<String>,
+    pub(super) ath: Option<Cow<'a, str>>,
+    pub(super) nonce: Option<Cow<'a, str>>,
     pub(super) exp: Option<Timestamp>,
     pub(super) nbf: Option<Timestamp>,
 }
 
 impl<'a> Proof<'a> {
-    /// Checks 2 to 7 of RFC 9449 section 4.3 but for the signature: form, `typ`, `alg` among `algorithms`, `jwk`. Says
-    /// which check it has `reached`.
-    pub fn parse(text: &'a str, algorithms: &[Algorithm], reached: impl Fn(Check)) -> Result<Self, ProofError> {
-        reached(Check::WellFormed);
+    /// The first half of check 2 of RFC 9449 section 4.3: three parts, which are base64url.
+    pub fn split(text: &str) -> Result<Compact<'_>, ProofError> {
+        Compact::parse(text, MAX_PROOF_BYTES).map_err(|_| ProofError::Malformed)
+    }
+
+    /// Checks 2 to 7 but for the signature: form, `typ`, `alg` among `algorithms`, `jwk`. Says which check it has
+    /// `reached`; the first, [`Check::WellFormed`], began with [`Proof::split`].
+    pub fn read(
+        compact: &'a Compact<'_>,
+        algorithms: &[Algorithm],
+        reached: impl Fn(Check),
+    ) -> Result<Self, ProofError> {
         // Check 2: "a single and well-formed JWT".
-        let compact = Compact::parse(text, MAX_PROOF_BYTES).map_err(|_| ProofError::Malformed)?;
-        let header = parse_strictly(&compact.header, HeaderSeed).ok_or(ProofError::Malformed)?;
+        let header = read(compact.header(), Header::read).ok_or(ProofError::Malformed)?;
         // An extension that must be understood, and none is (RFC 7515 section 4.1.11); `b64` would change what is
         // signed (RFC 7797 section 3).
         if header.extended {
@@ -49,7 +58,7 @@ impl<'a> Proof<'a> {
         }
         reached(Check::Claims);
         // Check 3: "All required claims".
-        let claims = parse_strictly(&compact.payload, ClaimsSeed).ok_or(ProofError::Malformed)?;
+        let claims = read(compact.payload(), ProofClaims::read).ok_or(ProofError::Malformed)?;
         reached(Check::Typ);
         // Check 4: "The typ JOSE Header Parameter has the value dpop+jwt". To the letter: section 4.2 gives the value
         // in that form, and a proof with another one was not made for this.
@@ -73,20 +82,7 @@ impl<'a> Proof<'a> {
         if !key.allows(algorithm) {
             return Err(ProofError::InvalidJwk);
         }
-        Ok(Self {
-            algorithm,
-            key,
-            signing_input: compact.signing_input,
-            signature: compact.signature,
-            jti: claims.jti,
-            htm: claims.htm,
-            htu: claims.htu,
-            iat: claims.iat,
-            ath: claims.ath,
-            nonce: claims.nonce,
-            exp: claims.exp,
-            nbf: claims.nbf,
-        })
+        Ok(Self { algorithm, key, signing_input: compact.signing_input(), signature: compact.signature(), claims })
     }
 }
 
@@ -98,152 +94,70 @@ impl fmt::Debug for Proof<'_> {
 
 /// The members of the header that count. `None` inside: of another type.
 #[derive(Default)]
-struct Header<'de> {
-    typ: Option<Option<Cow<'de, str>>>,
-    alg: Option<Option<Cow<'de, str>>>,
-    jwk: Option<Option<JwkMembers<'de>>>,
+struct Header<'a> {
+    typ: Option<Option<Cow<'a, str>>>,
+    alg: Option<Option<Cow<'a, str>>>,
+    jwk: Option<Option<JwkMembers<'a>>>,
     extended: bool,
 }
 
-struct HeaderSeed;
-
-impl<'de> DeserializeSeed<'de> for HeaderSeed {
-    type Value = Header<'de>;
-
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
-        deserializer.deserialize_map(self)
-    }
-}
-
-impl<'de> Visitor<'de> for HeaderSeed {
-    type Value = Header<'de>;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a JOSE header")
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<Self::Value, A::Error> {
-        let mut header = Header::default();
-        let mut others = BTreeSet::new();
-        while let Some(name) = members.next_key_seed(NameSeed)? {
-            match &*name {
-                "typ" => once(&mut header.typ, members.next_value_seed(TextSeed)?)?,
-                "alg" => once(&mut header.alg, members.next_value_seed(TextSeed)?)?,
-                "jwk" => once(&mut header.jwk, members.next_value_seed(JwkSeed)?)?,
-                // `jku`, `x5u`, `kid` ...: nothing but `jwk` names the key (check 6), so they are not looked at.
-                _ => {
-                    members.next_value_seed(IgnoredSeed)?;
-                    header.extended |= matches!(&*name, "crit" | "b64");
-                    if !others.insert(name) {
-                        return Err(A::Error::custom("duplicate member"));
-                    }
-                }
+impl<'a> Header<'a> {
+    /// Reads an object; `None` also for a member that is there twice.
+    fn read(reader: &mut Reader<'a>) -> Option<Self> {
+        let mut header = Self::default();
+        let mut others = Names::new();
+        reader.object(|reader, name| match &*name {
+            "typ" => once(&mut header.typ, reader.text()?),
+            "alg" => once(&mut header.alg, reader.text()?),
+            "jwk" => once(&mut header.jwk, JwkMembers::read(reader)?),
+            // `jku`, `x5u`, `kid` ...: nothing but `jwk` names the key (check 6), so they are not looked at.
+            _ => {
+                reader.pass()?;
+                header.extended |= matches!(&*name, "crit" | "b64");
+                others.add(name)
             }
-        }
-        Ok(header)
+        })?;
+        Some(header)
     }
 }
 
-/// The claims of RFC 9449 section 4.2, and what RFC 7519 says of any JWT.
-struct Claims {
-    jti: String,
-    htm: String,
-    htu: String,
-    iat: Timestamp,
-    ath: Option<String>,
-    nonce: Option<String>,
-    exp: Option<Timestamp>,
-    nbf: Option<Timestamp>,
-}
-
-struct ClaimsSeed;
-
-impl<'de> DeserializeSeed<'de> for ClaimsSeed {
-    type Value = Claims;
-
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Claims, D::Error> {
-        deserializer.deserialize_map(self)
-    }
-}
-
-impl<'de> Visitor<'de> for ClaimsSeed {
-    type Value = Claims;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("the claims of a DPoP proof")
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<Claims, A::Error> {
+impl<'a> ProofClaims<'a> {
+    /// Reads an object; `None` also for a member that is there twice, for a required one that is missing, and for one
+    /// of another type: `null` is no way to leave it out.
+    fn read(reader: &mut Reader<'a>) -> Option<Self> {
         let (mut jti, mut htm, mut htu, mut iat, mut ath, mut nonce) = (None, None, None, None, None, None);
         let (mut exp, mut nbf) = (None, None);
-        let mut others = BTreeSet::new();
-        while let Some(name) = members.next_key_seed(NameSeed)? {
-            match &*name {
-                "jti" => once(&mut jti, text(&mut members)?)?,
-                "htm" => once(&mut htm, text(&mut members)?)?,
-                "htu" => once(&mut htu, text(&mut members)?)?,
-                "iat" => once(&mut iat, members.next_value_seed(NumericDateSeed)?)?,
-                "ath" => once(&mut ath, text(&mut members)?)?,
-                "nonce" => once(&mut nonce, text(&mut members)?)?,
-                "exp" => once(&mut exp, members.next_value_seed(NumericDateSeed)?)?,
-                "nbf" => once(&mut nbf, members.next_value_seed(NumericDateSeed)?)?,
-                _ => {
-                    members.next_value_seed(IgnoredSeed)?;
-                    if !others.insert(name) {
-                        return Err(A::Error::custom("duplicate member"));
-                    }
-                }
+        let mut others = Names::new();
+        reader.object(|reader, name| match &*name {
+            "jti" => once(&mut jti, reader.text()??),
+            "htm" => once(&mut htm, reader.text()??),
+            "htu" => once(&mut htu, reader.text()??),
+            "iat" => once(&mut iat, numeric_date(&reader.number()?)),
+            "ath" => once(&mut ath, reader.text()??),
+            "nonce" => once(&mut nonce, reader.text()??),
+            "exp" => once(&mut exp, numeric_date(&reader.number()?)),
+            "nbf" => once(&mut nbf, numeric_date(&reader.number()?)),
+            _ => {
+                reader.pass()?;
+                others.add(name)
             }
-        }
-        let required = |claim: Option<String>| claim.ok_or_else(|| A::Error::custom("a required claim is missing"));
-        let jti = required(jti)?;
-        if jti.is_empty() || jti.len() > MAX_JTI_BYTES {
-            return Err(A::Error::custom("jti is empty or too long"));
-        }
-        let iat = iat.ok_or_else(|| A::Error::custom("a required claim is missing"))?;
-        Ok(Claims { jti, htm: required(htm)?, htu: required(htu)?, iat, ath, nonce, exp, nbf })
+        })?;
+        let jti = jti.filter(|jti: &Cow<'_, str>| (1..=MAX_JTI_BYTES).contains(&jti.len()))?;
+        Some(Self { jti, htm: htm?, htu: htu?, iat: iat?, ath, nonce, exp, nbf })
     }
 }
 
-/// A claim that must be a string where it is present: `null` is no way to leave it out.
-fn text<'de, A: MapAccess<'de>>(members: &mut A) -> Result<String, A::Error> {
-    let text = members.next_value_seed(TextSeed)?;
-    text.map(Cow::into_owned).ok_or_else(|| A::Error::custom("a claim is no string"))
-}
-
-fn once<T, E: Error>(claim: &mut Option<T>, value: T) -> Result<(), E> {
-    if claim.replace(value).is_some() { Err(E::custom("duplicate member")) } else { Ok(()) }
+fn once<T>(member: &mut Option<T>, value: T) -> Option<()> {
+    member.replace(value).is_none().then_some(())
 }
 
 /// A `NumericDate` (RFC 7519 section 2), which may have a fraction; before 1970 it is 1970, and times beyond 64 bits
 /// are the end of time.
-struct NumericDateSeed;
-
-impl<'de> DeserializeSeed<'de> for NumericDateSeed {
-    type Value = Timestamp;
-
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Timestamp, D::Error> {
-        deserializer.deserialize_any(self)
-    }
-}
-
-impl Visitor<'_> for NumericDateSeed {
-    type Value = Timestamp;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("seconds since 1970")
-    }
-
-    fn visit_u64<E: Error>(self, secs: u64) -> Result<Timestamp, E> {
-        Ok(Timestamp::from_secs(secs))
-    }
-
-    fn visit_i64<E: Error>(self, secs: i64) -> Result<Timestamp, E> {
-        Ok(Timestamp::from_secs(u64::try_from(secs).unwrap_or(0)))
-    }
-
-    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "`as` saturates, and that is the rule")]
-    fn visit_f64<E: Error>(self, secs: f64) -> Result<Timestamp, E> {
-        Ok(Timestamp::from_micros((secs * 1e6) as u64))
+#[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "`as` saturates, and that is the rule")]
+fn numeric_date(number: &Number) -> Timestamp {
+    match (number.as_u64(), number.as_i64()) {
+        (Some(secs), _) => Timestamp::from_secs(secs),
+        (None, Some(_)) => Timestamp::from_secs(0),
+        (None, None) => Timestamp::from_micros((number.as_f64().unwrap_or_default() * 1e6) as u64),
     }
 }

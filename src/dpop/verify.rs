@@ -4,16 +4,15 @@ use std::fmt;
 use std::future::Future;
 use std::time::Duration;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use http::HeaderMap;
 use subtle::ConstantTimeEq as _;
 
 use crate::clock::Timestamp;
-use crate::jose::{Algorithm, PublicKey, Thumbprint};
+use crate::jose::{Algorithm, PublicKey, Thumbprint, encode_32};
 use crate::secret::AccessToken;
 use crate::target::Target;
 
+use super::proof::ProofClaims;
 use super::{Check, Proof, ProofError};
 
 /// The operator's part of the rules.
@@ -120,7 +119,9 @@ where
 {
     reached(Check::OneProof);
     let text = the_only_proof(headers)?;
-    let proof = Proof::parse(text, &expected.policy.algorithms, &reached)?; // WellFormed to UsableKey
+    reached(Check::WellFormed);
+    let compact = Proof::split(text)?;
+    let proof = Proof::read(&compact, &expected.policy.algorithms, &reached)?; // WellFormed to UsableKey
     reached(Check::Method);
     check_method(&proof, expected.methods)?;
     reached(Check::Uri);
@@ -128,7 +129,7 @@ where
     reached(Check::Age);
     check_age(&proof, expected.policy, expected.now)?;
     reached(Check::Nonce);
-    expected.nonces.check(proof.nonce.as_deref(), expected.now)?;
+    expected.nonces.check(proof.claims.nonce.as_deref(), expected.now)?;
     reached(Check::TokenHash);
     check_token_hash(&proof, expected.token)?;
     let token = token.await?;
@@ -139,7 +140,7 @@ where
     token.permits()?;
     reached(Check::Signature);
     check_signature(&proof, expected.signatures)?;
-    Ok((VerifiedProof { key: proof.key, jti: proof.jti, iat: proof.iat }, token))
+    Ok((VerifiedProof { key: proof.key, jti: proof.claims.jti.into_owned(), iat: proof.claims.iat }, token))
 }
 
 /// Check 1: "There is not more than one DPoP HTTP request header field."
@@ -149,37 +150,39 @@ fn the_only_proof(headers: &HeaderMap) -> Result<&str, ProofError> {
     if values.next().is_some() {
         return Err(ProofError::Multiple);
     }
-    // Two proofs in one field, joined by a comma, are no base64url and end in `Proof::parse`.
+    // Two proofs in one field, joined by a comma, are no base64url and end in `Proof::split`.
     std::str::from_utf8(value.as_bytes()).map_err(|_| ProofError::Malformed)
 }
 
 /// The key that a request's one proof says to be signed with, **not verified**: for an operator who looks for a client
 /// whose requests are refused.
 pub fn claimed_key(headers: &HeaderMap) -> Option<Thumbprint> {
-    let proof = Proof::parse(the_only_proof(headers).ok()?, &Algorithm::ALL, |_| ()).ok()?;
+    let compact = Proof::split(the_only_proof(headers).ok()?).ok()?;
+    let proof = Proof::read(&compact, &Algorithm::ALL, |_| ()).ok()?;
     Some(*proof.key.thumbprint())
 }
 
 /// Check 8: "The htm claim matches the HTTP method of the current request." Methods are case-sensitive (RFC 9110
 /// section 9.1).
 fn check_method(proof: &Proof<'_>, methods: &[&str]) -> Result<(), ProofError> {
-    if methods.contains(&proof.htm.as_str()) { Ok(()) } else { Err(ProofError::HtmMismatch) }
+    if methods.contains(&&*proof.claims.htm) { Ok(()) } else { Err(ProofError::HtmMismatch) }
 }
 
 /// Check 9: "The htu claim matches the HTTP URI value for the HTTP request in which the JWT was received, ignoring any
 /// query and fragment parts."
 fn check_uri(proof: &Proof<'_>, target: &Target) -> Result<(), ProofError> {
-    if target.matches_htu(&proof.htu) { Ok(()) } else { Err(ProofError::HtuMismatch) }
+    if target.matches_htu(&proof.claims.htu) { Ok(()) } else { Err(ProofError::HtuMismatch) }
 }
 
 /// Check 11: "The creation time of the JWT, as determined by either the iat claim or a server managed timestamp via the
 /// nonce claim, is within an acceptable window." Always by `iat`; the nonce's age is the nonce check's affair. A proof
 /// needs no `exp` and no `nbf`, but says with them what any JWT does (RFC 7519 sections 4.1.4 and 4.1.5).
 fn check_age(proof: &Proof<'_>, policy: &ProofPolicy, now: Timestamp) -> Result<(), ProofError> {
-    if now > proof.iat + policy.lifetime || proof.exp.is_some_and(|end| now >= end + policy.clock_skew) {
+    let ProofClaims { iat, exp, nbf, .. } = proof.claims;
+    if now > iat + policy.lifetime || exp.is_some_and(|end| now >= end + policy.clock_skew) {
         return Err(ProofError::IatExpired);
     }
-    if proof.iat.max(proof.nbf.unwrap_or(proof.iat)) > now + policy.clock_skew {
+    if iat.max(nbf.unwrap_or(iat)) > now + policy.clock_skew {
         return Err(ProofError::IatInFuture);
     }
     Ok(())
@@ -188,13 +191,11 @@ fn check_age(proof: &Proof<'_>, policy: &ProofPolicy, now: Timestamp) -> Result<
 /// Check 12: "ensure that the value of the ath claim equals the hash of that access token". Without a token there is
 /// nothing that an `ath` could rightly name.
 fn check_token_hash(proof: &Proof<'_>, token: Option<&AccessToken>) -> Result<(), ProofError> {
-    let same = match (&proof.ath, token) {
+    let same = match (&proof.claims.ath, token) {
         (None, None) => true,
         (Some(ath), Some(token)) => {
             // 43 characters (section 4.2): of a whole digest, so the encoding has one form only.
-            let mut hash = [0; 43];
-            let encoded = URL_SAFE_NO_PAD.encode_slice(token.digest().as_bytes(), &mut hash);
-            encoded.is_ok() && bool::from(ath.as_bytes().ct_eq(&hash))
+            bool::from(ath.as_bytes().ct_eq(&encode_32(token.digest().as_bytes())))
         }
         (None, Some(_)) | (Some(_), None) => false,
     };
@@ -209,6 +210,6 @@ fn check_binding(proof: &Proof<'_>, bound: &Thumbprint) -> Result<(), ProofError
 
 /// Check 6: "The JWT signature verifies with the public key contained in the jwk JOSE Header Parameter."
 fn check_signature(proof: &Proof<'_>, signatures: &impl SignatureCheck) -> Result<(), ProofError> {
-    let verified = signatures.check(&proof.key, proof.algorithm, proof.signing_input, &proof.signature);
+    let verified = signatures.check(&proof.key, proof.algorithm, proof.signing_input, proof.signature);
     if verified { Ok(()) } else { Err(ProofError::BadSignature) }
 }

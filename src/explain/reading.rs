@@ -32,7 +32,7 @@ impl Jws {
             Ok(Value::Object(members)) => members,
             _ => Map::new(),
         };
-        Some(Self { header: object(&compact.header), claims: object(&compact.payload) })
+        Some(Self { header: object(compact.header()), claims: object(compact.payload()) })
     }
 
     /// A claim that is a string.

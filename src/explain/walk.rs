@@ -159,5 +159,5 @@ impl Witness for Onlooker {
 /// The claims of a JWT; `None` where the token is opaque.
 fn claims_of(token: &AccessToken) -> Option<Map<String, Value>> {
     let compact = Compact::parse(token.reveal(), TOKEN_BYTES).ok()?;
-    StrictValue::parse(&compact.payload)?.into_object()
+    StrictValue::parse(compact.payload())?.into_object()
 }

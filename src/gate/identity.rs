@@ -67,7 +67,7 @@ impl Gate {
     pub fn set_identity(&self, admission: &Admission, route: &Route, headers: &mut HeaderMap, now: Timestamp) {
         for (name, claim) in &self.identity.headers {
             let value = if claim == JKT_CLAIM {
-                admission.jkt().and_then(|jkt| HeaderValue::try_from(jkt.to_string()).ok())
+                admission.jkt().and_then(|jkt| HeaderValue::from_bytes(&jkt.to_text()).ok())
             } else {
                 admission.token().and_then(|token| encode_claim(claim, token.claim(claim)?))
             };
@@ -161,7 +161,7 @@ fn scalar(value: &Value) -> Cow<'_, str> {
 /// which a parser of headers would trim: ` admin` must not arrive as `admin`.
 fn escape(text: &str, separator: Option<char>) -> Cow<'_, str> {
     let plain = |c: char| (' '..='~').contains(&c) && c != '%' && Some(c) != separator;
-    if text.chars().all(plain) && !text.starts_with(' ') && !text.ends_with(' ') {
+    if text.bytes().all(|byte| plain(char::from(byte))) && !text.starts_with(' ') && !text.ends_with(' ') {
         return Cow::Borrowed(text);
     }
     let inner = text.len() - text.trim_start_matches(' ').len()..text.trim_end_matches(' ').len();

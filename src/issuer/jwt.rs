@@ -1,15 +1,11 @@
 //! A JWT access token (RFC 9068): its header judged, its signature checked with its own issuer's keys, its claims read.
 
 use std::borrow::Cow;
-use std::collections::BTreeSet;
-use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, Visitor};
-
 use crate::clock::Timestamp;
-use crate::jose::{Algorithm, Compact, IgnoredSeed, NameSeed, TextSeed, parse_strictly};
+use crate::jose::{Algorithm, Compact, Names, Reader, read};
 use crate::token::{ClaimRules, Claims, TokenError, TokenTypes, VerifiedToken};
 
 use super::keys::{Signed, Verdict};
@@ -37,10 +33,10 @@ pub(super) struct JwtRules {
 impl<'a> Jwt<'a> {
     /// `None` for whatever is not three parts of base64url of which the first is a JSON object: an opaque token.
     pub(super) fn parse(token: &'a str) -> Option<Self> {
-        let mut parts = Compact::parse(token, TOKEN_BYTES).ok()?;
+        let parts = Compact::parse(token, TOKEN_BYTES).ok()?;
         let (_, signature) = token.rsplit_once('.')?;
-        let header = parse_strictly(&parts.header, HeaderSeed)?;
-        let claims = Claims::parse(std::mem::take(&mut parts.payload));
+        let header = read(parts.header(), Header::read)?;
+        let claims = Claims::parse(parts.payload());
         Some(Self { parts, signature, header, claims })
     }
 
@@ -65,9 +61,9 @@ impl<'a> Jwt<'a> {
         let signed = Signed {
             kid,
             algorithm,
-            input: self.parts.signing_input,
+            input: self.parts.signing_input(),
             signature: self.signature,
-            signature_bytes: &self.parts.signature,
+            signature_bytes: self.parts.signature(),
         };
         let verifier = source.verifier();
         let mut set = source.current();
@@ -122,46 +118,24 @@ fn text(member: &Option<Option<String>>) -> Result<Option<&str>, TokenError> {
     member.as_ref().map(|text| text.as_deref().ok_or(TokenError::Malformed)).transpose()
 }
 
-/// Reads a header without a tree.
-struct HeaderSeed;
-
-impl<'de> DeserializeSeed<'de> for HeaderSeed {
-    type Value = Header;
-
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Header, D::Error> {
-        deserializer.deserialize_map(self)
-    }
-}
-
-impl<'de> Visitor<'de> for HeaderSeed {
-    type Value = Header;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a JOSE header")
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<Header, A::Error> {
-        let mut header = Header::default();
-        let mut others = BTreeSet::new();
-        while let Some(name) = members.next_key_seed(NameSeed)? {
+impl Header {
+    /// Reads an object; `None` also for a member that is there twice.
+    fn read(reader: &mut Reader<'_>) -> Option<Self> {
+        let mut header = Self::default();
+        let mut others = Names::new();
+        reader.object(|reader, name| {
             let known = match &*name {
-                "alg" => Some(&mut header.alg),
-                "typ" => Some(&mut header.typ),
-                "kid" => Some(&mut header.kid),
-                _ => None,
-            };
-            let new = match known {
-                Some(member) => member.replace(members.next_value_seed(TextSeed)?.map(Cow::into_owned)).is_none(),
-                None => {
-                    members.next_value_seed(IgnoredSeed)?;
+                "alg" => &mut header.alg,
+                "typ" => &mut header.typ,
+                "kid" => &mut header.kid,
+                _ => {
+                    reader.pass()?;
                     header.extended |= matches!(&*name, "crit" | "b64");
-                    others.insert(name)
+                    return others.add(name);
                 }
             };
-            if !new {
-                return Err(A::Error::custom("duplicate member"));
-            }
-        }
-        Ok(header)
+            known.replace(reader.text()?.map(Cow::into_owned)).is_none().then_some(())
+        })?;
+        Some(header)
     }
 }

@@ -1,12 +1,12 @@
-//! base64url without padding (RFC 7515 section 2), read quickly: most of what a request brings is in this form.
+//! base64url without padding (RFC 7515 section 2), quickly: most of what a request brings is in this form.
 //!
-//! As strict as the library, which writes it everywhere and reads it where speed is no matter: no padding, no line
+//! As strict as the library, which does the same wherever speed is no matter: no padding, no line
 //! breaks, and no bits at the end that an encoder would not set, so that one content has one text (RFC 4648 section
 //! 3.5).
 
+const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
 /// What a character stands for; [`NONE`] where it stands for nothing.
 const VALUES: [u8; 256] = {
-    const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
     let mut values = [NONE; 256];
     let (mut rest, mut value): (&[u8], u8) = (ALPHABET, 0);
     while let [character, others @ ..] = rest {
@@ -21,8 +21,15 @@ const NONE: u8 = 0x80;
 
 /// The bytes that a text stands for; `None` if it is no base64url, or not the one text for them.
 pub(super) fn decode(text: &str) -> Option<Vec<u8>> {
-    let mut bytes = vec![0; text.len() / 4 * 3 + (text.len() % 4).saturating_sub(1)];
-    decode_into(text, &mut bytes).then_some(bytes)
+    let mut bytes = Vec::new();
+    append(text, &mut bytes).map(|()| bytes)
+}
+
+/// The same, behind what is there already.
+pub(super) fn append(text: &str, bytes: &mut Vec<u8>) -> Option<()> {
+    let start = bytes.len();
+    bytes.resize(start + text.len() / 4 * 3 + (text.len() % 4).saturating_sub(1), 0);
+    decode_into(text, bytes.get_mut(start..)?).then_some(())
 }
 
 /// The same where it is known how many bytes there must be.
@@ -61,6 +68,27 @@ fn decode_into(text: &str, bytes: &mut [u8]) -> bool {
     seen & NONE == 0
 }
 
+/// The text of a SHA-256 digest, or of a coordinate of P-256.
+pub(crate) fn encode_32(bytes: &[u8; 32]) -> [u8; 43] {
+    let mut text = [0; 43];
+    let (threes, last) = bytes.as_chunks::<3>();
+    let (fours, end) = text.as_chunks_mut::<4>();
+    for ([a, b, c], four) in threes.iter().zip(fours) {
+        *four = [a >> 2, a << 4 | b >> 4, b << 2 | c >> 6, *c].map(character);
+    }
+    // 32 is two more than ten times three.
+    if let ([a, b], [first, second, third]) = (last, end) {
+        (*first, *second, *third) = (character(a >> 2), character(a << 4 | b >> 4), character(b << 2));
+    }
+    text
+}
+
+/// Of the lower six bits.
+fn character(value: u8) -> u8 {
+    // There are as many as six bits tell apart.
+    ALPHABET.get(usize::from(value & 63)).copied().unwrap_or(b'A')
+}
+
 fn value(character: u8) -> u8 {
     // A table of all bytes: the place is always there.
     VALUES.get(usize::from(character)).copied().unwrap_or(NONE)
@@ -87,6 +115,11 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn a_digest_is_written_as_the_library_writes_it(bytes: [u8; 32]) {
+            prop_assert_eq!(encode_32(&bytes).to_vec(), URL_SAFE_NO_PAD.encode(bytes).into_bytes());
+        }
+
         #[test]
         fn what_was_written_is_read(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
             prop_assert_eq!(decode(&URL_SAFE_NO_PAD.encode(&bytes)), Some(bytes));

@@ -1,13 +1,10 @@
 //! The members of a JWK (RFC 7517 section 4), read from JSON without a tree in between.
 
 use std::borrow::Cow;
-use std::collections::BTreeSet;
-use std::fmt;
 
-use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Value};
 
-use super::strict::{InnerTextSeed, NameSeed};
+use super::reader::{Names, Reader};
 
 /// Every private or symmetric member that a registered key type has (RFC 7518 sections 6.2.2, 6.3.2, 6.4.1;
 /// RFC 8037 section 2), and `priv` of the AKP type that post-quantum keys use.
@@ -76,6 +73,30 @@ impl<'a> JwkMembers<'a> {
         jwk
     }
 
+    /// Of a `jwk` header parameter as it is read; `Some(None)` for a value that is no object. `None` also for a member
+    /// that is there twice.
+    pub(crate) fn read(reader: &mut Reader<'a>) -> Option<Option<Self>> {
+        if reader.peek()? != b'{' {
+            return reader.pass().map(|()| None);
+        }
+        let mut jwk = Self::default();
+        let mut others = Names::new();
+        reader.object(|reader, name| {
+            if let Some(member) = jwk.named(&name) {
+                let value = reader.text()?.map_or(Member::Other, Member::Text);
+                return matches!(std::mem::replace(member, value), Member::Absent).then_some(());
+            }
+            if name == "key_ops" {
+                jwk.operations = read_operations(reader)?;
+            } else {
+                reader.pass()?;
+                jwk.private |= is_private(&name);
+            }
+            others.add(name)
+        })?;
+        Some(Some(jwk))
+    }
+
     fn named(&mut self, name: &str) -> Option<&mut Member<'a>> {
         Some(match name {
             "kty" => &mut self.kty,
@@ -99,110 +120,17 @@ fn operations(list: Option<Vec<Cow<'_, str>>>) -> Operations<'_> {
     list.map_or(Operations::Malformed, Operations::Listed)
 }
 
-/// Reads a `jwk` header parameter; `None` for a value that is no object. Duplicate members are an error.
-pub(crate) struct JwkSeed;
-
-impl<'de> DeserializeSeed<'de> for JwkSeed {
-    type Value = Option<JwkMembers<'de>>;
-
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
-        deserializer.deserialize_any(self)
+fn read_operations<'a>(reader: &mut Reader<'a>) -> Option<Operations<'a>> {
+    if reader.peek()? != b'[' {
+        return reader.pass().map(|()| Operations::Malformed);
     }
-}
-
-/// What is no object, or no list, is worth this and no error.
-macro_rules! scalars_are {
-    ($value:expr) => {
-        scalars_are! { $value; visit_bool: bool, visit_u64: u64, visit_i64: i64, visit_f64: f64, visit_str: &str, }
-
-        fn visit_unit<E: Error>(self) -> Result<Self::Value, E> {
-            Ok($value)
+    let mut list = Some(Vec::new());
+    reader.array(|reader| {
+        match (reader.text()?, &mut list) {
+            (Some(text), Some(list)) => list.push(text),
+            (None, _) | (Some(_), None) => list = None,
         }
-    };
-    ($value:expr; $($visit:ident: $type:ty,)+) => {
-        $(fn $visit<E: Error>(self, _: $type) -> Result<Self::Value, E> {
-            Ok($value)
-        })+
-    };
-}
-
-impl<'de> Visitor<'de> for JwkSeed {
-    type Value = Option<JwkMembers<'de>>;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a JWK")
-    }
-
-    scalars_are!(None);
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut members: A) -> Result<Self::Value, A::Error> {
-        while members.next_element_seed(InnerTextSeed)?.is_some() {}
-        Ok(None)
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<Self::Value, A::Error> {
-        let mut jwk = JwkMembers::default();
-        let mut listed = false;
-        let mut others = BTreeSet::new();
-        while let Some(name) = members.next_key_seed(NameSeed)? {
-            let duplicate = if let Some(member) = jwk.named(&name) {
-                let was = std::mem::take(member);
-                *member = members.next_value_seed(InnerTextSeed)?.map_or(Member::Other, Member::Text);
-                !matches!(was, Member::Absent)
-            } else if &*name == "key_ops" {
-                jwk.operations = members.next_value_seed(OperationsSeed)?;
-                std::mem::replace(&mut listed, true)
-            } else {
-                members.next_value_seed(InnerTextSeed)?;
-                jwk.private |= is_private(&name);
-                !others.insert(name)
-            };
-            if duplicate {
-                return Err(A::Error::custom("duplicate member"));
-            }
-        }
-        Ok(Some(jwk))
-    }
-}
-
-struct OperationsSeed;
-
-impl<'de> DeserializeSeed<'de> for OperationsSeed {
-    type Value = Operations<'de>;
-
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
-        deserializer.deserialize_any(self)
-    }
-}
-
-impl<'de> Visitor<'de> for OperationsSeed {
-    type Value = Operations<'de>;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a list of operations")
-    }
-
-    scalars_are!(Operations::Malformed);
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut members: A) -> Result<Self::Value, A::Error> {
-        let mut list = Some(Vec::new());
-        while let Some(member) = members.next_element_seed(InnerTextSeed)? {
-            match (member, &mut list) {
-                (Some(text), Some(list)) => list.push(text),
-                (None, _) | (Some(_), None) => list = None,
-            }
-        }
-        Ok(operations(list))
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<Self::Value, A::Error> {
-        let mut names = BTreeSet::new();
-        while let Some(name) = members.next_key_seed(NameSeed)? {
-            members.next_value_seed(InnerTextSeed)?;
-            if !names.insert(name) {
-                return Err(A::Error::custom("duplicate member"));
-            }
-        }
-        Ok(Operations::Malformed)
-    }
+        Some(())
+    })?;
+    Some(operations(list))
 }

@@ -7,14 +7,11 @@ use super::base64url;
 /// A compact JWS split into its parts: decoded, bounded, not yet verified.
 #[derive(Clone)]
 pub struct Compact<'a> {
-    /// `BASE64URL(header) . BASE64URL(payload)`: what is signed.
-    pub signing_input: &'a [u8],
-    /// The decoded header, JSON.
-    pub header: Vec<u8>,
-    /// The decoded payload.
-    pub payload: Vec<u8>,
-    /// The decoded signature.
-    pub signature: Vec<u8>,
+    signing_input: &'a [u8],
+    /// Header, payload and signature, one behind the other.
+    decoded: Vec<u8>,
+    header_end: usize,
+    payload_end: usize,
 }
 
 /// Why a text is no compact JWS.
@@ -44,17 +41,35 @@ impl<'a> Compact<'a> {
         if payload.contains('.') {
             return Err(CompactError::NotThreeParts);
         }
-        Ok(Self {
-            signing_input: signing_input.as_bytes(),
-            header: decode(header)?,
-            payload: decode(payload)?,
-            signature: decode(signature)?,
-        })
+        let mut decoded = Vec::with_capacity(text.len() / 4 * 3);
+        let mut append = |part| {
+            base64url::append(part, &mut decoded).ok_or(CompactError::NotBase64Url)?;
+            Ok(decoded.len())
+        };
+        let (header_end, payload_end) = (append(header)?, append(payload)?);
+        append(signature)?;
+        Ok(Self { signing_input: signing_input.as_bytes(), decoded, header_end, payload_end })
     }
-}
 
-fn decode(part: &str) -> Result<Vec<u8>, CompactError> {
-    base64url::decode(part).ok_or(CompactError::NotBase64Url)
+    /// `BASE64URL(header) . BASE64URL(payload)`: what is signed.
+    pub fn signing_input(&self) -> &'a [u8] {
+        self.signing_input
+    }
+
+    /// The decoded header, JSON.
+    pub fn header(&self) -> &[u8] {
+        self.decoded.get(..self.header_end).unwrap_or_default()
+    }
+
+    /// The decoded payload.
+    pub fn payload(&self) -> &[u8] {
+        self.decoded.get(self.header_end..self.payload_end).unwrap_or_default()
+    }
+
+    /// The decoded signature.
+    pub fn signature(&self) -> &[u8] {
+        self.decoded.get(self.payload_end..).unwrap_or_default()
+    }
 }
 
 #[cfg(test)]
@@ -95,10 +110,10 @@ mod tests {
     #[test]
     fn the_parts_are_decoded_and_the_signed_bytes_are_those_that_came() {
         let compact = Compact::parse("e30.eyJhIjoxfQ.AQI", 18).unwrap();
-        assert_eq!(compact.signing_input, b"e30.eyJhIjoxfQ");
-        assert_eq!(compact.header, b"{}");
-        assert_eq!(compact.payload, b"{\"a\":1}");
-        assert_eq!(compact.signature, [1, 2]);
+        assert_eq!(compact.signing_input(), b"e30.eyJhIjoxfQ");
+        assert_eq!(compact.header(), b"{}");
+        assert_eq!(compact.payload(), b"{\"a\":1}");
+        assert_eq!(compact.signature(), [1, 2]);
     }
 
     proptest! {
@@ -106,7 +121,7 @@ mod tests {
         fn any_text_is_refused_or_is_exactly_the_encoding_of_its_parts(text in "[A-Za-z0-9_.=+-]{0,40}") {
             if let Ok(compact) = Compact::parse(&text, 40) {
                 let [header, payload, signature] =
-                    [&compact.header, &compact.payload, &compact.signature].map(|part| URL_SAFE_NO_PAD.encode(part));
+                    [compact.header(), compact.payload(), compact.signature()].map(|part| URL_SAFE_NO_PAD.encode(part));
                 prop_assert_eq!(format!("{header}.{payload}.{signature}"), text);
             }
         }

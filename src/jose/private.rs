@@ -417,10 +417,10 @@ mod tests {
         for key in KEYS.iter() {
             let text = key.sign_compact(json!({"typ": "x", "alg": "none"}), &json!({"a": 1})).unwrap();
             let compact = Compact::parse(&text, 4096).unwrap();
-            let header: Value = serde_json::from_slice(&compact.header).unwrap();
+            let header: Value = serde_json::from_slice(compact.header()).unwrap();
             assert_eq!(header, json!({"typ": "x", "alg": key.algorithm().name()}));
-            assert_eq!(compact.payload, br#"{"a":1}"#);
-            assert!(key.public().verify(key.algorithm(), compact.signing_input, &compact.signature));
+            assert_eq!(compact.payload(), br#"{"a":1}"#);
+            assert!(key.public().verify(key.algorithm(), compact.signing_input(), compact.signature()));
         }
         assert_eq!(KEYS[0].sign_compact(json!([]), &json!({})).err(), Some(PrivateKeyError::Failed));
     }

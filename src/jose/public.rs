@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use thiserror::Error;
 
 use super::jwk::{JwkMembers, Member, Operations};
-use super::{Algorithm, KeyTable, StrictValue, TableSize, Thumbprint, base64url};
+use super::{Algorithm, KeyTable, StrictValue, TableSize, Thumbprint, base64url, es256};
 
 /// RSA moduli have at least this many bits (RFC 7518 section 3.3) ...
 const MIN_RSA_BITS: usize = 2048;
@@ -209,12 +209,24 @@ impl Material {
     /// RFC 7638 section 3: the required members in lexicographic order, no white space, over re-encoded values.
     fn thumbprint(&self) -> Thumbprint {
         match self {
-            Self::P256(point) => ec_thumbprint("P-256", point),
-            Self::P384(point, _) => ec_thumbprint("P-384", point),
+            Self::P256([_, coordinates @ ..]) => {
+                let (x, y) = coordinates.split_at(32);
+                let [x, y] = [x, y].map(|each| base64url::encode_32(each.first_chunk().unwrap_or(&[0; 32])));
+                Thumbprint::of_json(&[br#"{"crv":"P-256","kty":"EC","x":""#, &x, br#"","y":""#, &y, br#""}"#])
+            }
+            Self::P384(point, _) => {
+                let (x, y) = coordinates(point);
+                let [x, y] = [&x, &y].map(String::as_bytes);
+                Thumbprint::of_json(&[br#"{"crv":"P-384","kty":"EC","x":""#, x, br#"","y":""#, y, br#""}"#])
+            }
             // RFC 8037 section 2: `crv`, `kty`, `x`.
-            Self::Ed25519(x) => Thumbprint::of_json(&[r#"{"crv":"Ed25519","kty":"OKP","x":""#, &encode(x), r#""}"#]),
+            Self::Ed25519(x) => {
+                Thumbprint::of_json(&[br#"{"crv":"Ed25519","kty":"OKP","x":""#, &base64url::encode_32(x), br#""}"#])
+            }
             Self::Rsa { n, e } => {
-                Thumbprint::of_json(&[r#"{"e":""#, &encode(e), r#"","kty":"RSA","n":""#, &encode(n), r#""}"#])
+                let [n, e] = [n, e].map(|each| encode(each));
+                let (n, e) = (n.as_bytes(), e.as_bytes());
+                Thumbprint::of_json(&[br#"{"e":""#, e, br#"","kty":"RSA","n":""#, n, br#""}"#])
             }
         }
     }
@@ -223,8 +235,7 @@ impl Material {
 fn p256(jwk: &JwkMembers<'_>) -> Result<Material, JwkError> {
     let point = ec_point::<32, 65>(jwk)?;
     // On the curve, coordinates below the prime, not the point at infinity (which has no such form).
-    p256::PublicKey::from_sec1_bytes(&point).map_err(|_| JwkError::Malformed)?;
-    Ok(Material::P256(point))
+    if es256::is_on_curve(&point) { Ok(Material::P256(point)) } else { Err(JwkError::Malformed) }
 }
 
 fn p384(jwk: &JwkMembers<'_>) -> Result<Material, JwkError> {
@@ -345,11 +356,6 @@ fn coordinates(point: &[u8]) -> (String, String) {
 fn ec_jwk(curve: &str, point: &[u8]) -> Value {
     let (x, y) = coordinates(point);
     json!({"kty": "EC", "crv": curve, "x": x, "y": y})
-}
-
-fn ec_thumbprint(curve: &str, point: &[u8]) -> Thumbprint {
-    let (x, y) = coordinates(point);
-    Thumbprint::of_json(&[r#"{"crv":""#, curve, r#"","kty":"EC","x":""#, &x, r#"","y":""#, &y, r#""}"#])
 }
 
 #[cfg(test)]

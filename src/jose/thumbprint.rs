@@ -2,9 +2,9 @@
 
 use std::fmt;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use sha2::{Digest, Sha256};
+
+use super::base64url;
 
 /// A key's SHA-256 thumbprint: what `cnf.jkt` holds (RFC 9449 section 6.1).
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -17,15 +17,19 @@ impl Thumbprint {
     }
 
     /// Of the canonical JSON whose pieces these are: the caller answers for members, order and values.
-    pub(super) fn of_json(pieces: &[&str]) -> Self {
+    pub(super) fn of_json(pieces: &[&[u8]]) -> Self {
         let hash = pieces.iter().fold(Sha256::new(), |hash, piece| hash.chain_update(piece));
         Self(hash.finalize().into())
     }
 
     /// From canonical base64url without padding; anything else is `None`.
     pub fn parse(text: &str) -> Option<Self> {
-        let bytes = URL_SAFE_NO_PAD.decode(text).ok()?;
-        Some(Self(bytes.try_into().ok()?))
+        base64url::decode_fixed(text).map(Self)
+    }
+
+    /// Its text: base64url, as `cnf.jkt` has it.
+    pub fn to_text(&self) -> [u8; 43] {
+        base64url::encode_32(&self.0)
     }
 
     /// The 32 bytes.
@@ -36,7 +40,7 @@ impl Thumbprint {
 
 impl fmt::Display for Thumbprint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&URL_SAFE_NO_PAD.encode(self.0))
+        f.write_str(std::str::from_utf8(&self.to_text()).unwrap_or_default())
     }
 }
 

@@ -4,14 +4,11 @@
 //! come back, and of most claims nobody ever asks.
 
 use std::borrow::Cow;
-use std::collections::BTreeSet;
 use std::fmt;
 
-use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, Visitor};
-use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
-use crate::jose::{IgnoredSeed, NameSeed, parse_strictly};
+use crate::jose::{Names, read};
 
 /// Longest text of claims, in bytes: more than any token has that is looked at.
 const MAX_BYTES: usize = u16::MAX as usize;
@@ -40,50 +37,32 @@ pub struct Claim<'a>(&'a str);
 
 impl Claims {
     /// Reads an object; `None` for anything else, for a member twice, and for what is nested too deeply.
-    pub fn parse(json: Vec<u8>) -> Option<Self> {
-        let mut text = String::from_utf8(json).ok().filter(|text| text.len() <= MAX_BYTES)?;
+    pub fn parse(json: &[u8]) -> Option<Self> {
+        let text = std::str::from_utf8(json).ok().filter(|text| text.len() <= MAX_BYTES)?;
         let mut members = Vec::with_capacity(USUAL_MEMBERS);
         let mut unescaped = String::new();
-        let (start, end) = (text.as_ptr().addr(), text.len());
-        let place = |part: &str| {
-            let at = part.as_ptr().addr().checked_sub(start)?;
-            Some((u16::try_from(at).ok()?, u16::try_from(at + part.len()).ok()?))
-        };
-        parse_strictly(
-            text.as_bytes(),
-            MembersSeed(|name: Cow<'_, str>, value: &str| {
-                let name = match name {
-                    Cow::Borrowed(name) => place(name)?,
+        let place = |from: usize, length: usize| Some((u16::try_from(from).ok()?, u16::try_from(from + length).ok()?));
+        let place_of = |part: &str| place(part.as_ptr().addr().checked_sub(text.as_ptr().addr())?, part.len());
+        let mut names = Names::new();
+        read(json, |reader| {
+            reader.object(|reader, name| {
+                let at = match &name {
+                    Cow::Borrowed(name) => place_of(name)?,
                     Cow::Owned(name) => {
-                        let from = end + unescaped.len();
-                        unescaped.push_str(&name);
-                        (u16::try_from(from).ok()?, u16::try_from(from + name.len()).ok()?)
+                        unescaped.push_str(name);
+                        place(text.len() + unescaped.len() - name.len(), name.len())?
                     }
                 };
-                members.push(Place { name, value: place(value)? });
-                Some(())
-            }),
-        )?;
-        text.push_str(&unescaped);
-        let claims = Self { text: text.into(), members: members.into() };
-        (!claims.has_twins()).then_some(claims)
-    }
-
-    fn has_twins(&self) -> bool {
-        /// Up to so many, comparing each with each is quicker than a set.
-        const FEW: usize = 24;
-        let mut names = self.members.iter().map(|member| self.at(member.name));
-        if self.members.len() > FEW {
-            let mut seen = BTreeSet::new();
-            return !names.all(|name| seen.insert(name));
-        }
-        let before = |at: usize| self.members.iter().take(at).map(|member| self.at(member.name));
-        names.enumerate().any(|(at, name)| before(at).any(|other| other == name))
+                members.push(Place { name: at, value: place_of(reader.raw()?)? });
+                names.add(name)
+            })
+        })?;
+        Some(Self { text: [text, &unescaped].concat().into(), members: members.into() })
     }
 
     /// The same of a tree; `None` where its text would be longer than any token's.
     pub fn of(members: &Map<String, Value>) -> Option<Self> {
-        Self::parse(serde_json::to_vec(members).ok()?)
+        Self::parse(&serde_json::to_vec(members).ok()?)
     }
 
     /// A claim by its name.
@@ -150,15 +129,15 @@ impl<'a> Claim<'a> {
         }
         let mut found = None;
         // What is inside was read before: no member is there twice.
-        parse_strictly(
-            self.0.as_bytes(),
-            MembersSeed(|known: Cow<'_, str>, value: &'a str| {
+        read(self.0.as_bytes(), |reader| {
+            reader.object(|reader, known| {
+                let value = reader.raw()?;
                 if known == name {
                     found = Some(Self(value));
                 }
                 Some(())
-            }),
-        )?;
+            })
+        })?;
         found
     }
 }
@@ -167,47 +146,6 @@ impl<'a> Claim<'a> {
 impl fmt::Debug for Claims {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Claims").field("members", &self.members.len()).finish_non_exhaustive()
-    }
-}
-
-/// Reads an object, and shows each member's name and its value's text; no value has anything in it twice.
-struct MembersSeed<F>(F);
-
-impl<'de, F: FnMut(Cow<'de, str>, &'de str) -> Option<()>> DeserializeSeed<'de> for MembersSeed<F> {
-    type Value = ();
-
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
-        deserializer.deserialize_map(self)
-    }
-}
-
-impl<'de, F: FnMut(Cow<'de, str>, &'de str) -> Option<()>> Visitor<'de> for MembersSeed<F> {
-    type Value = ();
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a JSON object")
-    }
-
-    fn visit_map<A: MapAccess<'de>>(mut self, mut source: A) -> Result<(), A::Error> {
-        while let Some(name) = source.next_key_seed(NameSeed)? {
-            let value = source.next_value::<&RawValue>()?.get();
-            if !is_plain(value) && parse_strictly(value.as_bytes(), IgnoredSeed).is_none() {
-                return Err(A::Error::custom("a value that could be read in two ways"));
-            }
-            (self.0)(name, value).ok_or_else(|| A::Error::custom("too long"))?;
-        }
-        Ok(())
-    }
-}
-
-/// Whether nothing can be wrong with a value beyond what its grammar says: a text without escapes, a short whole
-/// number, a constant.
-fn is_plain(value: &str) -> bool {
-    match value.as_bytes() {
-        [b'"', inner @ .., b'"'] => memchr::memchr(b'\\', inner).is_none(),
-        [b't' | b'f' | b'n', ..] => true,
-        // 15 digits fit every kind of number.
-        digits => digits.len() <= 15 && digits.iter().all(u8::is_ascii_digit),
     }
 }
 
@@ -221,7 +159,7 @@ mod tests {
     use super::*;
 
     fn claims(text: &str) -> Option<Claims> {
-        Claims::parse(text.as_bytes().to_vec())
+        Claims::parse(text.as_bytes())
     }
 
     #[test]
@@ -242,7 +180,7 @@ mod tests {
         ] {
             assert_eq!(claims(text), None, "{text}");
         }
-        assert_eq!(Claims::parse(b"{\"a\":\"\xff\"}".to_vec()), None, "not UTF-8");
+        assert_eq!(Claims::parse(b"{\"a\":\"\xff\"}"), None, "not UTF-8");
         let nested = |depth| format!("{{\"a\":{}1{}}}", "[".repeat(depth), "]".repeat(depth));
         assert!(claims(&nested(15)).is_some() && claims(&nested(16)).is_none(), "as deep as a tree may be");
         let many = |twice: &str| {
@@ -329,7 +267,7 @@ mod tests {
 
         #[test]
         fn any_bytes_never_panic(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
-            let _ = Claims::parse(bytes);
+            let _ = Claims::parse(&bytes);
         }
     }
 }

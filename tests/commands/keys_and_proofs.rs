@@ -37,14 +37,14 @@ fn a_key_of_every_algorithm_makes_proofs_that_verify() {
         let mut identifiers = HashSet::new();
         for proof in text.lines() {
             let compact = Compact::parse(proof, 8192).unwrap();
-            let header: Value = serde_json::from_slice(&compact.header).unwrap();
-            let claims: Value = serde_json::from_slice(&compact.payload).unwrap();
+            let header: Value = serde_json::from_slice(compact.header()).unwrap();
+            let claims: Value = serde_json::from_slice(compact.payload()).unwrap();
             assert_eq!(header["typ"], "dpop+jwt");
             assert_eq!(header["alg"], algorithm.name());
             let jwk = StrictValue::parse(header["jwk"].to_string().as_bytes()).unwrap();
             let key = PublicKey::from_jwk(&jwk).unwrap();
             assert_eq!(key.thumbprint().to_string(), thumbprint);
-            assert!(key.verify(algorithm, compact.signing_input, &compact.signature));
+            assert!(key.verify(algorithm, compact.signing_input(), compact.signature()));
             assert_eq!(claims["htm"], "POST");
             assert_eq!(claims["htu"], "https://api.example.com/orders");
             assert_eq!(claims["nonce"], "n-1");
@@ -66,7 +66,7 @@ fn without_a_token_there_is_no_ath_and_a_token_file_counts_without_its_newline()
     let claims = |extra: &[&str]| -> Value {
         let made = gate(&[&["proof", "--key", &path, "--method", "GET", "--url", "http://a.example"], extra].concat());
         let proof = String::from_utf8(made.stdout).unwrap();
-        serde_json::from_slice(&Compact::parse(proof.trim(), 8192).unwrap().payload).unwrap()
+        serde_json::from_slice(Compact::parse(proof.trim(), 8192).unwrap().payload()).unwrap()
     };
     assert_eq!(claims(&[]).get("ath"), None);
     assert_eq!(claims(&[]).get("nonce"), None);

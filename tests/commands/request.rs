@@ -61,7 +61,7 @@ impl Seen {
 
     /// The claims of its proof.
     fn proof(&self) -> Value {
-        serde_json::from_slice(&Compact::parse(self.header("dpop").unwrap(), 8192).unwrap().payload).unwrap()
+        serde_json::from_slice(Compact::parse(self.header("dpop").unwrap(), 8192).unwrap().payload()).unwrap()
     }
 }
 

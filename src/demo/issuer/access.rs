@@ -41,10 +41,10 @@ impl Issuer {
     /// The claims of a token that was signed here and has not expired, and its grant, which may be over.
     pub(super) fn own_token(&self, text: &str, now: Timestamp) -> Option<(Value, GrantId)> {
         let compact = Compact::parse(text, MAX_TOKEN_BYTES).ok()?;
-        if !self.key.public().verify(self.key.algorithm(), compact.signing_input, &compact.signature) {
+        if !self.key.public().verify(self.key.algorithm(), compact.signing_input(), compact.signature()) {
             return None;
         }
-        let claims: Value = serde_json::from_slice(&compact.payload).ok()?;
+        let claims: Value = serde_json::from_slice(compact.payload()).ok()?;
         let (grant, _) = claims.get("jti")?.as_str()?.split_once('.')?;
         let grant = GrantId::parse(grant);
         let lives = claims.get("exp")?.as_u64()? > now.as_secs();

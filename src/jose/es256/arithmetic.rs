@@ -13,6 +13,7 @@ use super::field::{self, Field};
 use super::limbs::{self, Limbs};
 use super::point::{Affine, Jacobian};
 use super::scalar::{N, Scalar};
+use super::table::is_on_curve;
 
 const P: Limbs = [u64::MAX, 0xffff_ffff, 0, 0xffff_ffff_0000_0001];
 
@@ -184,6 +185,27 @@ fn only_points_of_the_curve_are_taken() {
     assert_eq!(Affine::from_coordinates(&y, &x), None);
     assert_eq!(Affine::from_coordinates(&[0; 32], &[0; 32]), None);
     assert_eq!(Affine::from_coordinates(&[0xff; 32], &y), None);
+}
+
+proptest! {
+    /// What a client says to be a point: numbers at the edges, points, and points of which one bit is wrong.
+    #[test]
+    fn what_is_on_the_curve_is_what_p256_takes(
+        (x, y) in (number(), number()), multiple in 1_u64.., first in prop_oneof![30 => Just(4_u8), 1 => any::<u8>()],
+        flipped in prop::option::of(0_usize..512), of_curve: bool,
+    ) {
+        let mut point = [first; 65];
+        point[1..33].copy_from_slice(&bytes(&x));
+        point[33..].copy_from_slice(&bytes(&y));
+        if of_curve {
+            let encoded = (ProjectivePoint::GENERATOR * p256::Scalar::from(multiple)).to_affine().to_sec1_point(false);
+            point[1..].copy_from_slice(&encoded.as_bytes()[1..]);
+            if let Some(bit) = flipped {
+                point[1 + bit / 8] ^= 1 << (bit % 8);
+            }
+        }
+        prop_assert_eq!(is_on_curve(&point), p256::PublicKey::from_sec1_bytes(&point).is_ok());
+    }
 }
 
 /// Which multiples of the point the entries are does not depend on the point: where they are right for the generator,

@@ -34,4 +34,5 @@ mod differential;
 #[cfg(test)]
 mod figures;
 
+pub(super) use table::is_on_curve;
 pub use table::{KeyTable, TableSize};

@@ -49,13 +49,21 @@ enum Table {
     Large(Large),
 }
 
+/// Whether `04 || x || y` is a point of the curve, with coordinates below p.
+pub(in crate::jose) fn is_on_curve(point: &[u8; 65]) -> bool {
+    affine(point).is_some()
+}
+
+fn affine(point: &[u8; 65]) -> Option<Affine> {
+    let [4, coordinates @ ..] = point else { return None };
+    Affine::from_coordinates(coordinates.first_chunk()?, coordinates.last_chunk()?)
+}
+
 impl KeyTable {
     /// Of a key `04 || x || y`; `None` if that is no point of the curve. Costs about as much as a verification by the
     /// library.
     pub fn new(point: &[u8; 65], size: TableSize) -> Option<Self> {
-        let [4, coordinates @ ..] = point else { return None };
-        let (x, y) = (coordinates.first_chunk()?, coordinates.last_chunk()?);
-        let point = Affine::from_coordinates(x, y)?;
+        let point = affine(point)?;
         LazyLock::force(&GENERATOR);
         Some(Self(match size {
             TableSize::Tiny => Table::Tiny(Comb::new(&point)),

@@ -105,12 +105,12 @@ impl World {
         let kid = jwk["kid"].take();
         let jwk = StrictValue::parse(jwk.to_string().as_bytes()).unwrap();
         let compact = Compact::parse(token, 4096).unwrap();
-        let header: Value = serde_json::from_slice(&compact.header).unwrap();
+        let header: Value = serde_json::from_slice(compact.header()).unwrap();
         assert_eq!(header["kid"], kid);
         assert_eq!(header["alg"], "ES256");
         let key = PublicKey::from_jwk(&jwk).unwrap();
-        assert!(key.verify(Algorithm::Es256, compact.signing_input, &compact.signature));
-        (header, serde_json::from_slice(&compact.payload).unwrap())
+        assert!(key.verify(Algorithm::Es256, compact.signing_input(), compact.signature()));
+        (header, serde_json::from_slice(compact.payload()).unwrap())
     }
 }
 
