@@ -1,8 +1,10 @@
 //! One connection, from TLS to its end.
 
 use std::convert::Infallible;
-use std::pin::pin;
+use std::future::{Future as _, poll_fn};
+use std::pin::{Pin, pin};
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
 use http::header::CONNECTION;
@@ -15,7 +17,7 @@ use sha2::{Digest, Sha256};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
 use tokio::sync::watch;
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, Sleep, sleep, timeout};
 use tokio_rustls::TlsAcceptor;
 use tracing::{debug, warn};
 
@@ -24,6 +26,7 @@ use crate::target::{Peer, Scheme};
 use super::activity::{Activity, Counted, Cut, InFlight, Open, Watched};
 use super::framing::Framed;
 use super::listener::{Service, Stage};
+use super::seldom::Seldom;
 use super::socket::Accepted;
 use super::{Handler, Limits};
 
@@ -148,24 +151,29 @@ where
         connection.as_mut().graceful_shutdown();
     }
     loop {
-        tokio::select! {
-            result = connection.as_mut() => {
+        let event = {
+            let mut seldom = pin!(Seldom::new(next_event(&mut stage, timer.as_mut())));
+            poll_fn(|cx| match connection.as_mut().poll(cx) {
+                Poll::Ready(result) => Poll::Ready(Event::Ended(result)),
+                Poll::Pending => seldom.as_mut().poll(cx),
+            })
+            .await
+        };
+        match event {
+            Event::Ended(result) => {
                 if let Err(error) = result {
                     debug!(%client_addr, %error, "connection ended");
                 }
                 return;
             }
-            changed = stage.changed() => {
-                match (changed, *stage.borrow()) {
-                    (Err(_), _) | (Ok(()), Stage::Ended) => return,
-                    (Ok(()), Stage::Serving | Stage::Leaving) => continue,
-                    (Ok(()), Stage::Draining) => {}
-                }
+            Event::Stage(Stage::Ended) => return,
+            Event::Stage(Stage::Serving | Stage::Leaving) => {}
+            Event::Stage(Stage::Draining) => {
                 closing = true;
                 activity.forbid_linger();
                 connection.as_mut().graceful_shutdown();
             }
-            () = timer.as_mut() => {
+            Event::Time => {
                 let now = Instant::now();
                 let deadline = activity.deadline(limits, closing);
                 match deadline {
@@ -184,6 +192,24 @@ where
                 timer.as_mut().reset(next.map_or(now + step, |at| at.min(now + step)));
             }
         }
+    }
+}
+
+/// What a connection waits for.
+enum Event<R> {
+    /// Its end.
+    Ended(R),
+    /// Its listener's stage has changed.
+    Stage(Stage),
+    /// It is time to look at its deadlines.
+    Time,
+}
+
+async fn next_event<R>(stage: &mut watch::Receiver<Stage>, timer: Pin<&mut Sleep>) -> Event<R> {
+    tokio::select! {
+        biased;
+        changed = stage.changed() => Event::Stage(changed.map_or(Stage::Ended, |()| *stage.borrow())),
+        () = timer => Event::Time,
     }
 }
 

@@ -9,6 +9,7 @@ mod connection;
 mod framing;
 mod listener;
 mod loops;
+mod seldom;
 mod socket;
 #[cfg(test)]
 mod tests;

@@ -153,19 +153,19 @@ impl Backend {
         // What has no body can be sent again where an HTTP/2 peer says that it did not process it.
         let repeatable = lease.is_http2() && progress.is_none() && head.method() != Method::CONNECT;
         let spare = repeatable.then(|| Box::new(outbound::copy_head(head)));
-        let error = match await_head(lease.send(request), self.timeout, progress.as_deref()).await {
-            Some(Ok(response)) => return Ok(response),
-            Some(Err(SendError::Unsent)) => return Err(Failure::Unsent(UpstreamError::Reset)),
-            Some(Err(SendError::GivenUp)) => return Err(Failure::Sent(UpstreamError::Reset)),
-            Some(Err(SendError::Hyper(error))) => error,
-            Some(Err(SendError::Direct(error))) => {
+        let error = match lease.send(request, self.timeout, progress.as_deref()).await {
+            Ok(response) => return Ok(response),
+            Err(SendError::Timeout) => return Err(Failure::Sent(UpstreamError::Timeout)),
+            Err(SendError::Unsent) => return Err(Failure::Unsent(UpstreamError::Reset)),
+            Err(SendError::GivenUp) => return Err(Failure::Sent(UpstreamError::Reset)),
+            Err(SendError::Hyper(error)) => error,
+            Err(SendError::Direct(error)) => {
                 tracing::debug!(endpoint = %self.url, error = %Chain(&error), "request failed");
                 return Err(Failure::Sent(match error {
                     ExchangeError::Io(_) | ExchangeError::Closed => UpstreamError::Reset,
                     _ => UpstreamError::Protocol,
                 }));
             }
-            None => return Err(Failure::Sent(UpstreamError::Timeout)),
         };
         tracing::debug!(endpoint = %self.url, error = %Chain(&error), "request failed");
         if let Some(head) = spare
@@ -217,7 +217,8 @@ impl Backend {
         } else {
             outbound::for_http1(head, &self.address);
         }
-        Some(lease.send(&mut request).await.ok()?.status())
+        // Whoever asks has a limit of his own.
+        Some(lease.send(&mut request, self.timeout, None).await.ok()?.status())
     }
 }
 

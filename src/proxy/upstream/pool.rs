@@ -14,9 +14,10 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio::runtime::{Handle, Id};
 use tokio::time::Instant;
 
-use super::body::{Received, Upload};
+use super::body::{Progress, Received, Upload};
 use super::connect::{ConnectError, Connector, Io, Wish};
 use super::direct::{Direct, ExchangeError};
+use super::endpoint::await_head;
 use super::idle::{Driven, Idle};
 use super::outbound::Unsent;
 
@@ -306,6 +307,8 @@ pub(super) enum Needs {
 
 /// How sending ended without a response.
 pub(super) enum SendError {
+    /// No head within the time given.
+    Timeout,
     /// hyper has not begun to write it, and handed it back.
     Unsent,
     /// The lease was given up before.
@@ -329,12 +332,23 @@ impl Lease {
         matches!(self.link, Some(Link::Http2(_)))
     }
 
-    /// Sends, and waits for the response's head.
-    pub(super) async fn send(&mut self, request: &mut Unsent) -> Result<Response<Received>, SendError> {
-        let link = match self.link.as_mut() {
-            Some(Link::Direct(link)) => return Ok(link.exchange(request).await?.map(Received::Direct)),
-            link => link,
-        };
+    /// Sends, and waits for the response's head for so long (see [`await_head`]).
+    pub(super) async fn send(
+        &mut self,
+        request: &mut Unsent,
+        timeout: Duration,
+        progress: Option<&Progress>,
+    ) -> Result<Response<Received>, SendError> {
+        if let Some(link) = self.direct_mut() {
+            return Ok(link.exchange(request, timeout).await?.map(Received::Direct));
+        }
+        // In a box: what is nearly always in the way of a request with a body is not carried along by those without.
+        let sent = Box::pin(self.send_by_hyper(request));
+        await_head(sent, timeout, progress).await.unwrap_or(Err(SendError::Timeout))
+    }
+
+    async fn send_by_hyper(&mut self, request: &mut Unsent) -> Result<Response<Received>, SendError> {
+        let link = self.link.as_mut();
         let (Some(link), Some(taken)) = (link, request.take()) else { return Err(SendError::GivenUp) };
         let mut unsent = match link {
             Link::Direct(_) => return Err(SendError::GivenUp),

@@ -16,12 +16,14 @@ mod tests;
 use std::future::{Future as _, poll_fn};
 use std::io;
 use std::pin::{Pin, pin};
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll, Waker, ready};
+use std::time::Duration;
 
 use bytes::BytesMut;
 use http::{HeaderMap, Method, Response};
 use thiserror::Error;
 use tokio::io::{AsyncRead as _, AsyncReadExt as _, AsyncWrite as _, ReadBuf};
+use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::connect::Io;
 use super::outbound::Unsent;
@@ -48,7 +50,13 @@ pub(super) struct Direct {
     spare: HeaderMap,
     /// What the last response said.
     keep_alive: bool,
+    patience: Patience,
 }
+
+/// A timer that is set once in a while, not with every request: it is left to run to an earlier request's deadline, and
+/// set on from there.
+#[derive(Default)]
+struct Patience(Option<Pin<Box<Sleep>>>);
 
 /// Why there is no response, or no more of it.
 #[derive(Debug, Error)]
@@ -81,7 +89,14 @@ pub enum ExchangeError {
 
 impl Direct {
     pub(super) fn new(io: Io) -> Self {
-        Self { io, input: BytesMut::new(), output: Vec::new(), spare: HeaderMap::new(), keep_alive: true }
+        Self {
+            io,
+            input: BytesMut::new(),
+            output: Vec::new(),
+            spare: HeaderMap::new(),
+            keep_alive: true,
+            patience: Patience::default(),
+        }
     }
 
     /// Whether an idle connection is open, and silent as it should be.
@@ -113,8 +128,12 @@ impl Direct {
         self.io
     }
 
-    /// Sends, and waits for the response's head. The request stays where it is until some of it has left.
-    pub(super) async fn exchange(&mut self, request: &mut Unsent) -> Result<Response<Remaining>, SendError> {
+    /// Sends, and waits for the response's head for so long. The request stays where it is until some of it has left.
+    pub(super) async fn exchange(
+        &mut self,
+        request: &mut Unsent,
+        timeout: Duration,
+    ) -> Result<Response<Remaining>, SendError> {
         let Some(unsent) = request.get_mut() else { return Err(SendError::GivenUp) };
         let method = unsent.method().clone();
         self.output.clear();
@@ -122,19 +141,24 @@ impl Direct {
         // Who else is ready on this event loop has its turn first, so that what all of them have to send leaves in a
         // row: an upstream on the same machine is then woken once for many, and not for each.
         tokio::task::yield_now().await;
+        let until = Instant::now() + timeout;
         let mut written = 0;
-        if let Err(error) = poll_fn(|cx| self.poll_write_out(&mut written, cx)).await {
-            if written == 0 {
-                return Err(SendError::Unsent);
+        match poll_fn(|cx| self.in_time(until, cx, |link, cx| link.poll_write_out(&mut written, cx))).await {
+            Some(Ok(())) => {}
+            Some(Err(_)) if written == 0 => return Err(SendError::Unsent),
+            failed => {
+                drop(request.take());
+                return Err(failed
+                    .and_then(Result::err)
+                    .map_or(SendError::Timeout, |error| SendError::Direct(error.into())));
             }
-            drop(request.take());
-            return Err(SendError::Direct(error.into()));
         }
         if let Some(sent) = request.take() {
             self.spare = sent.into_parts().0.headers;
             self.spare.clear();
         }
-        let head = poll_fn(|cx| self.poll_head(&method, cx)).await.map_err(SendError::Direct)?;
+        let head = poll_fn(|cx| self.in_time(until, cx, |link, cx| link.poll_head(&method, cx))).await;
+        let head = head.ok_or(SendError::Timeout)?.map_err(SendError::Direct)?;
         self.keep_alive = head.keep_alive;
         let mut response = Response::new(head.body);
         *response.status_mut() = head.status;
@@ -146,9 +170,22 @@ impl Direct {
         Ok(response)
     }
 
+    /// What `poll` says, or `None` once it is too late.
+    fn in_time<T>(
+        &mut self,
+        until: Instant,
+        cx: &mut Context<'_>,
+        poll: impl FnOnce(&mut Self, &mut Context<'_>) -> Poll<T>,
+    ) -> Poll<Option<T>> {
+        match poll(self, cx) {
+            Poll::Ready(value) => Poll::Ready(Some(value)),
+            Poll::Pending => self.patience.poll(until, cx).map(|()| None),
+        }
+    }
+
     fn poll_write_out(&mut self, written: &mut usize, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         while let Some(rest) = self.output.get(*written..).filter(|rest| !rest.is_empty()) {
-            match std::task::ready!(Pin::new(&mut self.io).poll_write(cx, rest))? {
+            match ready!(Pin::new(&mut self.io).poll_write(cx, rest))? {
                 0 => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
                 more => *written += more,
             }
@@ -166,7 +203,7 @@ impl Direct {
             if self.input.len() >= MAX_HEAD {
                 return Poll::Ready(Err(ExchangeError::TooLarge));
             }
-            if std::task::ready!(self.poll_fill(HEAD_ROOM, cx))? == 0 {
+            if ready!(self.poll_fill(HEAD_ROOM, cx))? == 0 {
                 return Poll::Ready(Err(ExchangeError::Closed));
             }
         }
@@ -178,5 +215,19 @@ impl Direct {
             self.input.reserve(room);
         }
         pin!(self.io.read_buf(&mut self.input)).poll(cx)
+    }
+}
+
+impl Patience {
+    fn poll(&mut self, until: Instant, cx: &mut Context<'_>) -> Poll<()> {
+        let timer = self.0.get_or_insert_with(|| Box::pin(sleep_until(until)));
+        if timer.deadline() > until {
+            timer.as_mut().reset(until);
+        }
+        while timer.deadline() < until {
+            ready!(timer.as_mut().poll(cx));
+            timer.as_mut().reset(until);
+        }
+        timer.as_mut().poll(cx)
     }
 }
