@@ -12,7 +12,7 @@ use crate::gate::Admission;
 use crate::jose::Thumbprint;
 use crate::metrics::{Outcome, Reason, RouteMetrics};
 use crate::policy::Route;
-use crate::target::{Peer, Target, Trust};
+use crate::target::{Peer, Target, Trust, push_ip};
 
 use super::client::client_address;
 use super::trace::Ending;
@@ -20,6 +20,8 @@ use super::{Identifiers, Lap, Recent, RecentRefusal, Traced, Tracer};
 
 /// The status in the log of a request whose client went away before there was an answer: nobody was sent it.
 const CLIENT_GONE: u16 = 499;
+/// Of IPv6, in full.
+const LONGEST_IP: usize = 39;
 
 /// What is known of a request so far. Counts, logs and traces it exactly once: when it is finished, else when it is
 /// dropped, which is what hyper does to a request whose client went away.
@@ -132,13 +134,15 @@ impl Record {
     fn log(&self, line: &Line, metrics: &RouteMetrics, outcome: Outcome, reason: Option<Reason>, status: u16) {
         let token = self.admission.as_ref().and_then(|admission| admission.token());
         let claim = |name| token.and_then(|token| token.claim(name)).and_then(|claim| claim.as_str());
-        let jkt = self.admission.as_ref().and_then(|admission| admission.jkt()).map(ToString::to_string);
+        let jkt = self.admission.as_ref().and_then(|admission| admission.jkt()).map(Thumbprint::to_text);
+        let mut client = String::with_capacity(LONGEST_IP);
+        push_ip(&mut client, line.client);
         let [decision, upstream] = [self.decision, self.upstream].map(|lap| lap.and_then(|lap| lap.took()));
         tracing::info!(
             target: "dpop_gate::access",
             request_id = self.identifiers.request_id(),
             trace_id = self.identifiers.trace_id(),
-            client_addr = %line.client,
+            client_addr = client.as_str(),
             method = self.method.as_str(),
             path = self.target.as_ref().map(Target::path).or(line.path.as_deref()),
             route = metrics.label(),
@@ -147,7 +151,7 @@ impl Record {
             reason = reason.map(Reason::as_str),
             sub = claim("sub").as_deref(),
             client_id = claim("client_id").as_deref(),
-            jkt = jkt.as_deref(),
+            jkt = jkt.as_ref().and_then(|jkt| std::str::from_utf8(jkt).ok()),
             decision_us = decision.map(|time| u64::try_from(time.as_micros()).unwrap_or(u64::MAX)),
             upstream_ms = upstream.map(|time| u64::try_from(time.as_millis()).unwrap_or(u64::MAX)),
         );

@@ -3,6 +3,7 @@
 mod authority;
 mod chain;
 mod forwarded;
+mod ip;
 mod path;
 mod trust;
 
@@ -13,6 +14,7 @@ use authority::Authority;
 use forwarded::Forwarded;
 
 pub use chain::forwarded_chain;
+pub use ip::push_ip;
 pub use trust::{Peer, PublicUrl, Trust};
 
 /// `http` or `https`.
