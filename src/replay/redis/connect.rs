@@ -3,37 +3,18 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use redis::aio::MultiplexedConnection;
-use redis::{AsyncConnectionConfig, FromRedisValue as _, RedisConnectionInfo, Value};
 use rustls_pki_types::ServerName;
-use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
-use tokio::sync::watch;
-use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 
 use super::error::LinkError;
+use super::pipe::Pipe;
 use super::place::{Address, Credentials, Place, Topology};
+use super::resp::{Commands, Reply};
 
 /// A sentinel, or a node of a cluster, that knows the master answers within this.
 pub(super) const ASK: Duration = Duration::from_millis(500);
-
-/// One connection, and the task that drives it: both end together.
-#[derive(Debug)]
-pub(super) struct Connection {
-    pub(super) commands: MultiplexedConnection,
-    driven: watch::Receiver<()>,
-    _driver: JoinSet<()>,
-}
-
-impl Connection {
-    /// Waits until the connection has ended.
-    pub(super) async fn closed(&self) {
-        // The driver holds the other half and never sends.
-        let _ = self.driven.clone().changed().await;
-    }
-}
 
 /// How connections are made.
 #[derive(Debug)]
@@ -59,63 +40,87 @@ impl Connector {
     }
 
     /// A connection to the store itself.
-    pub(super) async fn to_store(&self, address: &Address) -> Result<Connection, LinkError> {
+    pub(super) async fn to_store(&self, address: &Address) -> Result<Pipe, LinkError> {
         self.connect(address, &self.place.credentials, self.place.database).await
     }
 
     async fn of_sentinel(&self, sentinel: &Address, service: &str) -> Result<Address, LinkError> {
-        let mut connection = self.connect(sentinel, &self.place.sentinel_credentials, 0).await?;
-        let mut ask = redis::cmd("SENTINEL");
-        let known = ask.arg("GET-MASTER-ADDR-BY-NAME").arg(service).query_async(&mut connection.commands).await?;
-        let known: Option<(String, u16)> = known;
-        known.map(|(host, port)| Address::Tcp(host, port)).ok_or(LinkError::NoMaster)
+        let pipe = self.connect(sentinel, &self.place.sentinel_credentials, 0).await?;
+        let mut ask = Commands::default();
+        ask.add([b"SENTINEL", b"GET-MASTER-ADDR-BY-NAME", service.as_bytes()]);
+        let replies = pipe.ask(&ask).await?;
+        let [known] = replies.read()?;
+        match known.array() {
+            Some([host, port]) => {
+                let port = port.text().and_then(|port| port.parse().ok());
+                host.text().zip(port).map(|(host, port)| Address::Tcp(host.to_owned(), port))
+            }
+            Some(_) => None,
+            None if known == Reply::Nil => return Err(LinkError::NoMaster),
+            None => None,
+        }
+        .ok_or(LinkError::Unreadable("GET-MASTER-ADDR-BY-NAME"))
     }
 
     async fn of_cluster(&self, seed: &Address, key: &str) -> Result<Address, LinkError> {
-        let mut connection = self.connect(seed, &self.place.credentials, 0).await?;
-        let mut ask = redis::pipe();
-        ask.cmd("CLUSTER").arg("KEYSLOT").arg(key).cmd("CLUSTER").arg("SLOTS");
-        let (slot, ranges): (i64, Vec<Vec<Value>>) = ask.query_async(&mut connection.commands).await?;
-        let range = ranges.into_iter().find(|range| {
-            matches!(range.as_slice(),
-            [Value::Int(first), Value::Int(last), ..] if (*first..=*last).contains(&slot))
+        const UNREADABLE: LinkError = LinkError::Unreadable("CLUSTER SLOTS");
+        let pipe = self.connect(seed, &self.place.credentials, 0).await?;
+        let mut ask = Commands::default();
+        ask.add([b"CLUSTER", b"KEYSLOT", key.as_bytes()]).add([b"CLUSTER", b"SLOTS"]);
+        let replies = pipe.ask(&ask).await?;
+        let [slot, ranges] = replies.read()?;
+        let slot = slot.integer().ok_or(LinkError::Unreadable("CLUSTER KEYSLOT"))?;
+        let mut ranges = ranges.array().ok_or(UNREADABLE)?.iter().filter_map(Reply::array);
+        let master = ranges.find_map(|range| match range {
+            // First and last slot, then the master, then its replicas.
+            [first, last, master, ..] => {
+                let (first, last) = (first.integer()?, last.integer()?);
+                (first..=last).contains(&slot).then_some(master)
+            }
+            _ => None,
         });
-        // First and last slot, then the master, then its replicas.
-        let master = range.and_then(|range| range.into_iter().nth(2)).ok_or(LinkError::NoMaster)?;
-        let Value::Array(node) = master else { return Err(LinkError::Unreadable("CLUSTER SLOTS")) };
-        let (Some(host), Some(Value::Int(port))) = (node.first(), node.get(1)) else {
-            return Err(LinkError::Unreadable("CLUSTER SLOTS"));
-        };
-        let host = Option::<String>::from_redis_value(host.clone()).ok().flatten().filter(|host| !host.is_empty());
-        let port = u16::try_from(*port).map_err(|_| LinkError::Unreadable("CLUSTER SLOTS"))?;
-        match (host, seed) {
-            (Some(host), _) => Ok(Address::Tcp(host, port)),
+        let Some([host, port, ..]) = master.ok_or(LinkError::NoMaster)?.array() else { return Err(UNREADABLE) };
+        let port = port.integer().and_then(|port| u16::try_from(port).ok()).ok_or(UNREADABLE)?;
+        match (host.text().filter(|host| !host.is_empty()), seed) {
+            (Some(host), _) => Ok(Address::Tcp(host.to_owned(), port)),
             // "NULL [...] the client should use the same endpoint it used to send the command".
             (None, Address::Tcp(host, _)) => Ok(Address::Tcp(host.clone(), port)),
             (None, Address::Unix(_)) => Err(LinkError::NoMaster),
         }
     }
 
-    async fn connect(&self, to: &Address, who: &Credentials, database: u32) -> Result<Connection, LinkError> {
-        let mut login = RedisConnectionInfo::default().set_db(i64::from(database)).set_skip_set_lib_name();
-        if let Some(user) = &who.user {
-            login = login.set_username(user);
+    async fn connect(&self, to: &Address, who: &Credentials, database: u32) -> Result<Pipe, LinkError> {
+        let pipe = self.dial(to).await?;
+        let mut login = Commands::default();
+        match (&who.user, &who.password) {
+            (Some(user), Some(password)) => login.add([b"AUTH", user.as_bytes(), password.reveal()]),
+            (None, Some(password)) => login.add([b"AUTH", password.reveal()]),
+            (_, None) => &mut login,
+        };
+        if login.count > 0 {
+            pipe.ask(&login).await?.read::<1>().map_err(LinkError::login)?;
         }
-        if let Some(password) = &who.password {
-            login = login.set_password(String::from_utf8_lossy(password.reveal()));
+        if database != 0 {
+            let mut select = Commands::default();
+            select.add([b"SELECT", database.to_string().as_bytes()]);
+            pipe.ask(&select).await?.read::<1>()?;
         }
+        Ok(pipe)
+    }
+
+    async fn dial(&self, to: &Address) -> Result<Pipe, LinkError> {
         #[cfg(test)]
         if let Some(model) = &self.model {
-            return open(&login, model.dial()?).await;
+            return Ok(Pipe::open(model.dial()?));
         }
         match to {
-            Address::Unix(path) => open(&login, UnixStream::connect(path).await?).await,
+            Address::Unix(path) => Ok(Pipe::open(UnixStream::connect(path).await?)),
             Address::Tcp(host, port) => {
                 let stream = TcpStream::connect((host.as_str(), *port)).await?;
                 stream.set_nodelay(true)?;
-                let Some(tls) = &self.tls else { return open(&login, stream).await };
+                let Some(tls) = &self.tls else { return Ok(Pipe::open(stream)) };
                 let name = ServerName::try_from(host.clone()).map_err(std::io::Error::other)?;
-                open(&login, TlsConnector::from(Arc::clone(tls)).connect(name, stream).await?).await
+                Ok(Pipe::open(TlsConnector::from(Arc::clone(tls)).connect(name, stream).await?))
             }
         }
     }
@@ -134,20 +139,4 @@ where
         }
     }
     Err(why)
-}
-
-async fn open<S>(login: &RedisConnectionInfo, stream: S) -> Result<Connection, LinkError>
-where
-    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-{
-    // Each question has a deadline of its own.
-    let config = AsyncConnectionConfig::new().set_response_timeout(None);
-    let (commands, driver) = MultiplexedConnection::new_with_config(login, stream, config).await?;
-    let mut task = JoinSet::new();
-    let (driving, driven) = watch::channel(());
-    task.spawn(async move {
-        driver.await;
-        drop(driving);
-    });
-    Ok(Connection { commands, driven, _driver: task })
 }

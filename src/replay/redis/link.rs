@@ -1,13 +1,14 @@
 //! One connection to one master, and every command that it is sent.
 
-use redis::{Cmd, Pipeline, Value, from_redis_value};
 use tokio::time::timeout;
 
 use crate::nonce::Life;
 
-use super::connect::{ASK, Connection, Connector};
+use super::connect::{ASK, Connector};
 use super::error::LinkError;
+use super::pipe::Pipe;
 use super::place::Address;
+use super::resp::{Commands, Replies, Reply};
 use super::verdict::{Answer, Epoch};
 
 /// An epoch that nobody asked for in this long is gone, and a new one begins: refusing a little, accepting nothing.
@@ -22,7 +23,7 @@ const EPOCH_SCRIPT: &str = "local epoch = redis.call('GET', KEYS[1]) \
 /// A connection to a master that was found fit.
 #[derive(Debug)]
 pub(super) struct Link {
-    connection: Connection,
+    pipe: Pipe,
     pub(super) address: Address,
     epoch_key: String,
     /// The master's replication ID: it changes with every restart and every failover.
@@ -41,10 +42,10 @@ impl Link {
     /// `trial` a key to try a claim with.
     pub(super) async fn open(connector: &Connector, epochs: &str, trial: &str, now: u64) -> Result<Self, LinkError> {
         let address = connector.master(trial).await?;
-        let connection = connector.to_store(&address).await?;
-        let history = identify(&connection).await?;
+        let pipe = connector.to_store(&address).await?;
+        let history = identify(&pipe).await?;
         let epoch_key = format!("{epochs}{history}");
-        let link = Self { connection, address, epoch_key, history };
+        let link = Self { pipe, address, epoch_key, history };
         // Whatever a claim may be refused for (permissions, memory, an old server) shows here, not with a client's.
         link.claim(trial, now + 1).await?;
         Ok(link)
@@ -52,59 +53,52 @@ impl Link {
 
     /// Waits until the connection has ended.
     pub(super) async fn closed(&self) {
-        self.connection.closed().await;
+        self.pipe.closed().await;
     }
 
     /// Claims a key that expires at that second: one round trip.
     pub(super) async fn claim(&self, key: &str, expires: u64) -> Result<Answer, LinkError> {
-        let mut set = command("SET", 5);
-        set.arg(key).arg(1).arg("NX").arg("EXAT").arg(expires);
-        let (set, epoch, time) = self.ask(set).await?;
-        Ok(Answer { is_new: set != Value::Nil, epoch, time })
+        let mut ask = Commands::with_capacity(QUESTION_BYTES);
+        let mut digits = itoa::Buffer::new();
+        ask.add([b"SET", key.as_bytes(), b"1", b"NX", b"EXAT", digits.format(expires).as_bytes()]);
+        let replies = self.ask(ask).await?;
+        let (set, epoch, time) = answers(&replies)?;
+        Ok(Answer { is_new: set != Reply::Nil, epoch, time })
     }
 
     /// Looks for a key without claiming it.
     pub(super) async fn look(&self, key: &str) -> Result<Answer, LinkError> {
-        let mut get = command("EXISTS", 1);
-        get.arg(key);
-        let (found, epoch, time) = self.ask(get).await?;
-        Ok(Answer { is_new: found == Value::Int(0), epoch, time })
+        let mut ask = Commands::with_capacity(QUESTION_BYTES);
+        ask.add([b"EXISTS", key.as_bytes()]);
+        let replies = self.ask(ask).await?;
+        let (found, epoch, time) = answers(&replies)?;
+        Ok(Answer { is_new: found == Reply::Integer(0), epoch, time })
     }
 
     /// One question, with the epoch and the store's clock read right after it.
-    async fn ask(&self, question: Cmd) -> Result<(Value, Option<Epoch>, u64), LinkError> {
-        let mut epoch = command("GET", 1);
-        epoch.arg(&self.epoch_key);
-        let mut commands = Pipeline::with_capacity(3);
-        commands.add_command(question).add_command(epoch).add_command(command("TIME", 0));
-        let answers = commands.query_async(&mut self.connection.commands.clone()).await?;
-        let (answer, epoch, time): (Value, Value, Value) = answers;
-        let epoch = match &epoch {
-            Value::Nil => None,
-            written => Some(text(written).and_then(Epoch::parse).ok_or(LinkError::Unreadable("epoch"))?),
-        };
-        let time = match &time {
-            Value::Array(parts) => parts.first().and_then(text).and_then(|seconds| seconds.parse().ok()),
-            _ => None,
-        };
-        Ok((answer, epoch, time.ok_or(LinkError::Unreadable("TIME"))?))
+    async fn ask(&self, mut question: Commands) -> Result<Replies, LinkError> {
+        question.add([b"GET", self.epoch_key.as_bytes()]).add([b"TIME"]);
+        self.pipe.ask(&question).await
     }
 
     /// The epoch; begun now, with the number offered, where it is missing.
     pub(super) async fn epoch(&self, offered: Life, begin: Begin) -> Result<Epoch, LinkError> {
-        let anew = match begin {
-            Begin::IfMissing => "",
-            Begin::Anew => "anew",
+        let anew: &[u8] = match begin {
+            Begin::IfMissing => b"",
+            Begin::Anew => b"anew",
         };
-        let mut call = redis::cmd("EVAL");
-        call.arg(EPOCH_SCRIPT).arg(1).arg(&self.epoch_key).arg(Epoch::offer(offered)).arg(EPOCH_SECS).arg(anew);
-        let epoch: String = call.query_async(&mut self.connection.commands.clone()).await?;
-        Epoch::parse(&epoch).ok_or(LinkError::Unreadable("epoch"))
+        let (offered, seconds) = (Epoch::offer(offered), EPOCH_SECS.to_string());
+        let (script, key) = (EPOCH_SCRIPT.as_bytes(), self.epoch_key.as_bytes());
+        let mut call = Commands::default();
+        call.add([b"EVAL", script, b"1", key, offered.as_bytes(), seconds.as_bytes(), anew]);
+        let replies = self.pipe.ask(&call).await?;
+        let [epoch] = replies.read()?;
+        epoch.text().and_then(Epoch::parse).ok_or(LinkError::Unreadable("epoch"))
     }
 
     /// Whether it is still the master that it was.
     pub(super) async fn verify(&self, connector: &Connector, trial: &str) -> Result<(), LinkError> {
-        if identify(&self.connection).await? != self.history {
+        if identify(&self.pipe).await? != self.history {
             return Err(LinkError::Moved);
         }
         // Sentinels that cannot be asked are no reason to leave a master that answers.
@@ -115,30 +109,30 @@ impl Link {
     }
 }
 
-/// A command that is of its size at once: one goes with every claim.
-fn command(name: &str, arguments: usize) -> Cmd {
-    /// Of a key, and what stands beside it.
-    const BYTES: usize = 112;
-    let mut command = Cmd::with_capacity(arguments + 1, BYTES);
-    command.arg(name);
-    command
-}
+/// Of a claim with all that goes with it, where the prefix is not too long.
+const QUESTION_BYTES: usize = 320;
 
-/// A text as servers send it.
-fn text(value: &Value) -> Option<&str> {
-    match value {
-        Value::BulkString(bytes) => std::str::from_utf8(bytes).ok(),
-        Value::SimpleString(text) => Some(text),
-        _ => None,
-    }
+/// What was asked, the epoch and the time.
+fn answers(replies: &Replies) -> Result<(Reply<'_>, Option<Epoch>, u64), LinkError> {
+    let [answer, epoch, time] = replies.read()?;
+    let epoch = match epoch {
+        Reply::Nil => None,
+        written => Some(written.text().and_then(Epoch::parse).ok_or(LinkError::Unreadable("epoch"))?),
+    };
+    let time = time.array().and_then(|parts| parts.first()?.text()?.parse().ok());
+    Ok((answer, epoch, time.ok_or(LinkError::Unreadable("TIME"))?))
 }
 
 /// The replication ID of a master that can keep the promise.
-async fn identify(connection: &Connection) -> Result<String, LinkError> {
-    let mut ask = Pipeline::with_capacity(2);
-    ask.cmd("INFO").arg("replication").cmd("INFO").arg("memory");
-    let (replication, memory): (Value, Value) = ask.query_async(&mut connection.commands.clone()).await?;
-    let text = |value: Value| from_redis_value::<String>(value).map_err(|_| LinkError::Unreadable("INFO"));
+async fn identify(pipe: &Pipe) -> Result<String, LinkError> {
+    let mut ask = Commands::default();
+    ask.add([b"INFO", b"replication"]).add([b"INFO", b"memory"]);
+    let replies = pipe.ask(&ask).await?;
+    let [replication, memory] = replies.read()?;
+    let text = |reply: Reply<'_>| match reply {
+        Reply::Text(text) => Ok(String::from_utf8_lossy(text).into_owned()),
+        _ => Err(LinkError::Unreadable("INFO")),
+    };
     let (replication, memory) = (text(replication)?, text(memory)?);
     if field(&replication, "role") != Some("master") {
         return Err(LinkError::Replica);

@@ -23,7 +23,9 @@ mod keep;
 mod link;
 #[cfg(test)]
 mod model;
+mod pipe;
 mod place;
+mod resp;
 mod verdict;
 
 use std::sync::Arc;
