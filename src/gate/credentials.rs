@@ -26,7 +26,8 @@ impl Credentials {
         if values.next().is_some() || query.is_some_and(has_access_token) {
             return Err(Refusal::MultipleCredentials);
         }
-        let value = value.to_str().map_err(|_| Refusal::MalformedToken)?;
+        // A token is ASCII, which is looked at below; nothing else in the value is read.
+        let value = std::str::from_utf8(value.as_bytes()).map_err(|_| Refusal::MalformedToken)?;
         let (scheme, token) = value.split_once(' ').unwrap_or((value, ""));
         // RFC 9110 section 11.1: the scheme is compared without case.
         let credentials = if scheme.eq_ignore_ascii_case("DPoP") {
@@ -38,12 +39,9 @@ impl Credentials {
             return Err(Refusal::MissingToken);
         };
         let token = token.trim_matches(' ');
-        if token.contains(',') {
-            // Two headers that a proxy on the way has joined.
-            return Err(Refusal::MultipleCredentials);
-        }
         if !is_token68(token) {
-            return Err(Refusal::MalformedToken);
+            // With a comma: two headers that a proxy on the way has joined.
+            return Err(if token.contains(',') { Refusal::MultipleCredentials } else { Refusal::MalformedToken });
         }
         Ok(credentials(AccessToken::new(token)))
     }

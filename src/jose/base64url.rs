@@ -5,19 +5,24 @@
 //! 3.5).
 
 const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
-/// What a character stands for; [`NONE`] where it stands for nothing.
-const VALUES: [u8; 256] = {
+/// The character for 0.
+const ZERO: u8 = b'A';
+/// What a character stands for as the first, second, third and last of four: 6 bits of 24; [`NONE`] where it stands for
+/// nothing.
+const VALUES: [[u32; 256]; 4] = [values(18), values(12), values(6), values(0)];
+/// No value has this bit, and what has it keeps it.
+const NONE: u32 = 1 << 31;
+
+const fn values(shift: u32) -> [u32; 256] {
     let mut values = [NONE; 256];
-    let (mut rest, mut value): (&[u8], u8) = (ALPHABET, 0);
+    let (mut rest, mut value): (&[u8], u32) = (ALPHABET, 0);
     while let [character, others @ ..] = rest {
         let [place, ..] = values.split_at_mut(*character as usize).1 else { break };
-        *place = value;
+        *place = value << shift;
         (rest, value) = (others, value + 1);
     }
     values
-};
-/// No value has this bit, and what has it keeps it.
-const NONE: u8 = 0x80;
+}
 
 /// The bytes that a text stands for; `None` if it is no base64url, or not the one text for them.
 pub(super) fn decode(text: &str) -> Option<Vec<u8>> {
@@ -45,22 +50,23 @@ fn decode_into(text: &str, bytes: &mut [u8]) -> bool {
     // One look at the end, instead of a branch for each character.
     let mut seen = 0;
     for (four, three) in fours.iter().zip(threes) {
-        let [a, b, c, d] = four.map(value);
-        seen |= a | b | c | d;
-        *three = [a << 2 | b >> 4, b << 4 | c >> 2, c << 6 | d];
+        let bits = together(four);
+        seen |= bits;
+        let [_, bytes @ ..] = bits.to_be_bytes();
+        *three = bytes;
     }
     match (end, last) {
         ([], []) => {}
         ([a, b], [one]) => {
-            let [a, b] = [*a, *b].map(value);
+            let bits = together(&[*a, *b, ZERO, ZERO]);
             // Bits that belong to no byte.
-            seen |= a | b | if b & 0xf == 0 { 0 } else { NONE };
-            *one = a << 2 | b >> 4;
+            seen |= bits | if bits & 0xffff == 0 { 0 } else { NONE };
+            [_, *one, ..] = bits.to_be_bytes();
         }
         ([a, b, c], [one, two]) => {
-            let [a, b, c] = [*a, *b, *c].map(value);
-            seen |= a | b | c | if c & 3 == 0 { 0 } else { NONE };
-            (*one, *two) = (a << 2 | b >> 4, b << 4 | c >> 2);
+            let bits = together(&[*a, *b, *c, ZERO]);
+            seen |= bits | if bits & 0xff == 0 { 0 } else { NONE };
+            [_, *one, *two, _] = bits.to_be_bytes();
         }
         // One character alone is less than a byte.
         _ => return false,
@@ -89,9 +95,13 @@ fn character(value: u8) -> u8 {
     ALPHABET.get(usize::from(value & 63)).copied().unwrap_or(b'A')
 }
 
-fn value(character: u8) -> u8 {
-    // A table of all bytes: the place is always there.
-    VALUES.get(usize::from(character)).copied().unwrap_or(NONE)
+/// The 24 bits of four characters.
+fn together(four: &[u8; 4]) -> u32 {
+    let value = |(character, values): (&u8, &[u32; 256])| {
+        // A table of all bytes: the place is always there.
+        values.get(usize::from(*character)).copied().unwrap_or(NONE)
+    };
+    four.iter().zip(&VALUES).map(value).fold(0, |all, one| all | one)
 }
 
 #[cfg(test)]

@@ -36,11 +36,13 @@ impl<'a> Compact<'a> {
         if text.len() > limit {
             return Err(CompactError::TooLong);
         }
-        let (signing_input, signature) = text.rsplit_once('.').ok_or(CompactError::NotThreeParts)?;
-        let (header, payload) = signing_input.split_once('.').ok_or(CompactError::NotThreeParts)?;
-        if payload.contains('.') {
+        let mut dots = memchr::memchr_iter(b'.', text.as_bytes());
+        let (Some(first), Some(second), None) = (dots.next(), dots.next(), dots.next()) else {
             return Err(CompactError::NotThreeParts);
-        }
+        };
+        let part = |range| text.get(range).ok_or(CompactError::NotThreeParts);
+        let (signing_input, header) = (part(0..second)?, part(0..first)?);
+        let (payload, signature) = (part(first + 1..second)?, part(second + 1..text.len())?);
         let mut decoded = Vec::with_capacity(text.len() / 4 * 3);
         let mut append = |part| {
             base64url::append(part, &mut decoded).ok_or(CompactError::NotBase64Url)?;
