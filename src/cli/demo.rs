@@ -23,7 +23,7 @@ pub(super) struct Args {
 /// Serves until SIGINT or SIGTERM.
 pub(super) fn run(args: Args) -> ExitCode {
     telemetry::init();
-    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => return output::failed(&error),
     };
