@@ -38,7 +38,7 @@ pub(super) struct ProofClaims<'a> {
 
 impl<'a> Proof<'a> {
     /// The first half of check 2 of RFC 9449 section 4.3: three parts, which are base64url.
-    pub fn split(text: &str) -> Result<Compact<'_>, ProofError> {
+    pub fn split<T: AsRef<[u8]> + ?Sized>(text: &T) -> Result<Compact<'_>, ProofError> {
         Compact::parse(text, MAX_PROOF_BYTES).map_err(|_| ProofError::Malformed)
     }
 

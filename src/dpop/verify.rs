@@ -144,14 +144,14 @@ where
 }
 
 /// Check 1: "There is not more than one DPoP HTTP request header field."
-fn the_only_proof(headers: &HeaderMap) -> Result<&str, ProofError> {
+fn the_only_proof(headers: &HeaderMap) -> Result<&[u8], ProofError> {
     let mut values = headers.get_all("dpop").iter();
     let value = values.next().ok_or(ProofError::Missing)?;
     if values.next().is_some() {
         return Err(ProofError::Multiple);
     }
     // Two proofs in one field, joined by a comma, are no base64url and end in `Proof::split`.
-    std::str::from_utf8(value.as_bytes()).map_err(|_| ProofError::Malformed)
+    Ok(value.as_bytes())
 }
 
 /// The key that a request's one proof says to be signed with, **not verified**: for an operator who looks for a client

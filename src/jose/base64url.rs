@@ -27,11 +27,11 @@ const fn values(shift: u32) -> [u32; 256] {
 /// The bytes that a text stands for; `None` if it is no base64url, or not the one text for them.
 pub(super) fn decode(text: &str) -> Option<Vec<u8>> {
     let mut bytes = Vec::new();
-    append(text, &mut bytes).map(|()| bytes)
+    append(text.as_bytes(), &mut bytes).map(|()| bytes)
 }
 
 /// The same, behind what is there already.
-pub(super) fn append(text: &str, bytes: &mut Vec<u8>) -> Option<()> {
+pub(super) fn append(text: &[u8], bytes: &mut Vec<u8>) -> Option<()> {
     let start = bytes.len();
     bytes.resize(start + text.len() / 4 * 3 + (text.len() % 4).saturating_sub(1), 0);
     decode_into(text, bytes.get_mut(start..)?).then_some(())
@@ -40,12 +40,12 @@ pub(super) fn append(text: &str, bytes: &mut Vec<u8>) -> Option<()> {
 /// The same where it is known how many bytes there must be.
 pub(super) fn decode_fixed<const N: usize>(text: &str) -> Option<[u8; N]> {
     let mut bytes = [0; N];
-    (text.len() == (N * 4).div_ceil(3) && decode_into(text, &mut bytes)).then_some(bytes)
+    (text.len() == (N * 4).div_ceil(3) && decode_into(text.as_bytes(), &mut bytes)).then_some(bytes)
 }
 
 /// `bytes` has the length that the text asks for.
-fn decode_into(text: &str, bytes: &mut [u8]) -> bool {
-    let (fours, end) = text.as_bytes().as_chunks::<4>();
+fn decode_into(text: &[u8], bytes: &mut [u8]) -> bool {
+    let (fours, end) = text.as_chunks::<4>();
     let (threes, last) = bytes.as_chunks_mut::<3>();
     // One look at the end, instead of a branch for each character.
     let mut seen = 0;

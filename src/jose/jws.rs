@@ -32,11 +32,12 @@ impl<'a> Compact<'a> {
     /// Splits and decodes `text`, which may have up to `limit` bytes.
     ///
     /// A part may be empty here; what its content has to be is for the caller to say. Nothing is verified.
-    pub fn parse(text: &'a str, limit: usize) -> Result<Self, CompactError> {
+    pub fn parse<T: AsRef<[u8]> + ?Sized>(text: &'a T, limit: usize) -> Result<Self, CompactError> {
+        let text = text.as_ref();
         if text.len() > limit {
             return Err(CompactError::TooLong);
         }
-        let mut dots = memchr::memchr_iter(b'.', text.as_bytes());
+        let mut dots = memchr::memchr_iter(b'.', text);
         let (Some(first), Some(second), None) = (dots.next(), dots.next(), dots.next()) else {
             return Err(CompactError::NotThreeParts);
         };
@@ -50,7 +51,7 @@ impl<'a> Compact<'a> {
         };
         let (header_end, payload_end) = (append(header)?, append(payload)?);
         append(signature)?;
-        Ok(Self { signing_input: signing_input.as_bytes(), decoded, header_end, payload_end })
+        Ok(Self { signing_input, decoded, header_end, payload_end })
     }
 
     /// `BASE64URL(header) . BASE64URL(payload)`: what is signed.

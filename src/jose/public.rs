@@ -248,8 +248,9 @@ fn p384(jwk: &JwkMembers<'_>) -> Result<Material, JwkError> {
 fn ec_point<const FIELD: usize, const POINT: usize>(jwk: &JwkMembers<'_>) -> Result<[u8; POINT], JwkError> {
     let (x, y) = (fixed::<FIELD>(text(&jwk.x)?)?, fixed::<FIELD>(text(&jwk.y)?)?);
     let mut point = [4; POINT];
-    for (to, from) in point.iter_mut().skip(1).zip(x.into_iter().chain(y)) {
-        *to = from;
+    let (_, coordinates) = point.split_at_mut(1);
+    for (to, from) in coordinates.chunks_exact_mut(FIELD).zip([x, y]) {
+        to.copy_from_slice(&from);
     }
     Ok(point)
 }

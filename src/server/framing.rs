@@ -82,6 +82,9 @@ impl<IO: AsyncWrite + Unpin> AsyncWrite for Framed<IO> {
         if let Some(first) = slices.first() {
             self.framing.answered(first);
         }
+        if let Some((small, length)) = in_one_piece(slices) {
+            return Pin::new(&mut self.io).poll_write(cx, small.get(..length).unwrap_or_default());
+        }
         Pin::new(&mut self.io).poll_write_vectored(cx, slices)
     }
 
@@ -96,6 +99,22 @@ impl<IO: AsyncWrite + Unpin> AsyncWrite for Framed<IO> {
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.io).poll_shutdown(cx)
     }
+}
+
+/// Most that leaves in one piece: to copy that costs less than what a kernel (or TLS) does for a list of pieces.
+const SMALL: usize = 1024;
+
+/// Several pieces as one, where that is small.
+fn in_one_piece(slices: &[io::IoSlice<'_>]) -> Option<([u8; SMALL], usize)> {
+    if slices.len() < 2 || slices.iter().map(|slice| slice.len()).sum::<usize>() > SMALL {
+        return None;
+    }
+    let (mut small, mut length) = ([0; SMALL], 0);
+    for slice in slices {
+        small.get_mut(length..length + slice.len())?.copy_from_slice(slice);
+        length += slice.len();
+    }
+    Some((small, length))
 }
 
 /// Where in a message the connection is.
@@ -317,6 +336,26 @@ mod tests {
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
     use super::*;
+
+    #[test]
+    fn small_pieces_leave_as_one_and_large_ones_as_they_are() {
+        let pieces = |lengths: &[usize]| -> Vec<Vec<u8>> {
+            lengths.iter().zip(b'a'..).map(|(length, byte)| vec![byte; *length]).collect()
+        };
+        for (lengths, whole) in [
+            (&[3, 4][..], true),
+            (&[3, 0, 5], true),
+            (&[1000, 24], true),
+            (&[1000, 25], false),
+            (&[3], false),
+            (&[], false),
+        ] {
+            let pieces = pieces(lengths);
+            let slices: Vec<_> = pieces.iter().map(|piece| io::IoSlice::new(piece)).collect();
+            let found = in_one_piece(&slices).and_then(|(small, length)| Some(small.get(..length)?.to_vec()));
+            assert_eq!(found, whole.then(|| pieces.concat()), "{lengths:?}");
+        }
+    }
 
     const GET: &str = "GET / HTTP/1.1\r\nHost: a\r\n";
 

@@ -55,7 +55,8 @@ impl Scheme {
 
     /// Takes `http://` or `https://` off an absolute URI; schemes have no case (RFC 3986 section 3.1).
     fn split(uri: &str) -> Option<(Self, &str)> {
-        let (scheme, rest) = uri.split_once("://")?;
+        let (scheme, rest) = uri.split_at_checked(memchr::memchr(b':', uri.as_bytes())?)?;
+        let rest = rest.strip_prefix("://")?;
         [Self::Http, Self::Https].into_iter().find(|known| scheme.eq_ignore_ascii_case(known.name())).zip(Some(rest))
     }
 }
