@@ -1,6 +1,6 @@
 //! How an event becomes a line.
 
-use std::fmt;
+use std::fmt::{self, Write as _};
 
 use serde_json::Value;
 use time::OffsetDateTime;
@@ -51,19 +51,25 @@ where
     }
 }
 
+/// Most lines are shorter, those of requests included.
+const LINE_BYTES: usize = 640;
+
 fn json(writer: &mut Writer<'_>, time: Rfc3339, event: &Event<'_>) -> fmt::Result {
     let meta = event.metadata();
+    // Written whole, and then given away at once: the writer is not known here, and each piece would go through it.
+    let mut line = String::with_capacity(LINE_BYTES);
     for part in ["{\"time\":\"", time.text().as_str(), "\",\"level\":\"", meta.level().as_str(), "\""] {
-        writer.write_str(part)?;
+        line.push_str(part);
     }
     if meta.target() != ACCESS {
-        writer.write_str(",\"target\":")?;
-        string(writer, meta.target())?;
+        line.push_str(",\"target\":");
+        push_string(&mut line, meta.target())?;
     }
-    let mut fields = JsonFields { writer, result: Ok(()) };
+    let mut fields = JsonFields { line, result: Ok(()) };
     event.record(&mut fields);
     fields.result?;
-    writer.write_str("}\n")
+    fields.line.push_str("}\n");
+    writer.write_str(&fields.line)
 }
 
 fn text(writer: &mut Writer<'_>, time: Rfc3339, event: &Event<'_>) -> fmt::Result {
@@ -75,55 +81,57 @@ fn text(writer: &mut Writer<'_>, time: Rfc3339, event: &Event<'_>) -> fmt::Resul
     writer.write_str("\n")
 }
 
-/// A JSON string; control characters leave as escapes, so a line stays one line.
-fn string(writer: &mut Writer<'_>, text: &str) -> fmt::Result {
+/// Appends a JSON string; control characters leave as escapes, so a line stays one line.
+fn push_string(line: &mut String, text: &str) -> fmt::Result {
     // Without a branch, so that many bytes are looked at at once: nearly all texts need no escape.
-    if !text.bytes().fold(false, |special, byte| special | (byte < b' ') | (byte == b'"') | (byte == b'\\')) {
-        return ["\"", text, "\""].iter().try_for_each(|part| writer.write_str(part));
+    if text.bytes().fold(false, |special, byte| special | (byte < b' ') | (byte == b'"') | (byte == b'\\')) {
+        line.push_str(&serde_json::to_string(text).map_err(|_| fmt::Error)?);
+    } else {
+        ["\"", text, "\""].into_iter().for_each(|part| line.push_str(part));
     }
-    writer.write_str(&serde_json::to_string(text).map_err(|_| fmt::Error)?)
+    Ok(())
 }
 
-struct JsonFields<'a, 'w> {
-    writer: &'a mut Writer<'w>,
+struct JsonFields {
+    line: String,
     result: fmt::Result,
 }
 
-impl JsonFields<'_, '_> {
-    fn put(&mut self, field: &Field, value: impl FnOnce(&mut Writer<'_>) -> fmt::Result) {
+impl JsonFields {
+    fn put(&mut self, field: &Field, value: impl FnOnce(&mut String) -> fmt::Result) {
         self.result = self.result.and_then(|()| {
-            self.writer.write_char(',')?;
-            string(self.writer, field.name())?;
-            self.writer.write_char(':')?;
-            value(self.writer)
+            self.line.push(',');
+            push_string(&mut self.line, field.name())?;
+            self.line.push(':');
+            value(&mut self.line)
         });
     }
 }
 
-impl Visit for JsonFields<'_, '_> {
+impl Visit for JsonFields {
     fn record_f64(&mut self, field: &Field, value: f64) {
         // JSON has no NaN: `Value` makes it null.
-        self.put(field, |writer| write!(writer, "{}", Value::from(value)));
+        self.put(field, |line| write!(line, "{}", Value::from(value)));
     }
 
     fn record_i64(&mut self, field: &Field, value: i64) {
-        self.put(field, |writer| writer.write_str(itoa::Buffer::new().format(value)));
+        self.put(field, |line| line.write_str(itoa::Buffer::new().format(value)));
     }
 
     fn record_u64(&mut self, field: &Field, value: u64) {
-        self.put(field, |writer| writer.write_str(itoa::Buffer::new().format(value)));
+        self.put(field, |line| line.write_str(itoa::Buffer::new().format(value)));
     }
 
     fn record_bool(&mut self, field: &Field, value: bool) {
-        self.put(field, |writer| write!(writer, "{value}"));
+        self.put(field, |line| line.write_str(if value { "true" } else { "false" }));
     }
 
     fn record_str(&mut self, field: &Field, value: &str) {
-        self.put(field, |writer| string(writer, value));
+        self.put(field, |line| push_string(line, value));
     }
 
     fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
-        self.put(field, |writer| string(writer, &format!("{value:?}")));
+        self.put(field, |line| push_string(line, &format!("{value:?}")));
     }
 }
 

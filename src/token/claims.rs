@@ -34,11 +34,13 @@ impl TokenTypes {
 
 /// RFC 7515 section 4.1.9: a `typ` without a slash reads as if `application/` stood before it.
 fn same_media_type(a: &str, b: &str) -> bool {
-    let bare = |typ: &str| match typ.split_at_checked("application/".len()) {
-        Some((prefix, rest)) if prefix.eq_ignore_ascii_case("application/") => rest.to_ascii_lowercase(),
-        Some(_) | None => typ.to_ascii_lowercase(),
-    };
-    bare(a) == bare(b)
+    fn bare(typ: &str) -> &str {
+        match typ.split_at_checked("application/".len()) {
+            Some((prefix, rest)) if prefix.eq_ignore_ascii_case("application/") => rest,
+            Some(_) | None => typ,
+        }
+    }
+    bare(a).eq_ignore_ascii_case(bare(b))
 }
 
 /// What an issuer's tokens must claim.
