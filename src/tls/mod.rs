@@ -1,5 +1,6 @@
 //! TLS on both sides, with rustls and AWS-LC: versions 1.2 and 1.3.
 
+mod lazy;
 mod rotating;
 #[cfg(test)]
 pub(crate) mod test_pki;
@@ -10,14 +11,16 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use rustls::client::danger::ServerCertVerifier;
-use rustls::crypto::aws_lc_rs;
+use rustls::client::{WantsClientCert, WebPkiServerVerifier};
+use rustls::crypto::{CryptoProvider, aws_lc_rs};
 use rustls::server::danger::ClientCertVerifier;
 use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
-use rustls::{ClientConfig, RootCertStore, ServerConfig};
+use rustls::{ClientConfig, ConfigBuilder, RootCertStore, ServerConfig};
 use rustls_pki_types::pem::PemObject as _;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use thiserror::Error;
 
+use lazy::LazyRoots;
 pub use rotating::Rotating;
 
 /// TLS towards clients.
@@ -131,15 +134,7 @@ pub fn client_config(options: &ClientTls) -> Result<Arc<ClientConfig>, TlsError>
         None => system_roots()?,
     };
     let provider = Arc::new(aws_lc_rs::default_provider());
-    let verifier: Arc<dyn ServerCertVerifier> =
-        rustls::client::WebPkiServerVerifier::builder_with_provider(Arc::new(roots), Arc::clone(&provider))
-            .build()
-            .map_err(|error| TlsError::Setup(rustls::Error::General(error.to_string())))?;
-    let builder = ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .map_err(TlsError::Setup)?
-        .dangerous()
-        .with_custom_certificate_verifier(verifier);
+    let builder = verified_by(verifier_by(roots, &provider)?, provider)?;
     let config = match &options.identity {
         None => builder.with_no_client_auth(),
         Some((certificate, key)) => builder
@@ -149,16 +144,27 @@ pub fn client_config(options: &ClientTls) -> Result<Arc<ClientConfig>, TlsError>
     Ok(Arc::new(config))
 }
 
-/// What issuers are reached with: the system's roots. A system without any still serves issuers on loopback; one behind
-/// `https` then cannot be verified, so its tokens are refused.
+fn verifier_by(roots: RootCertStore, provider: &Arc<CryptoProvider>) -> Result<Arc<WebPkiServerVerifier>, TlsError> {
+    WebPkiServerVerifier::builder_with_provider(Arc::new(roots), Arc::clone(provider))
+        .build()
+        .map_err(|error| TlsError::Setup(rustls::Error::General(error.to_string())))
+}
+
+fn verified_by(
+    verifier: Arc<dyn ServerCertVerifier>,
+    provider: Arc<CryptoProvider>,
+) -> Result<ConfigBuilder<ClientConfig, WantsClientCert>, TlsError> {
+    let builder = ClientConfig::builder_with_provider(provider);
+    let builder = builder.with_safe_default_protocol_versions().map_err(TlsError::Setup)?;
+    Ok(builder.dangerous().with_custom_certificate_verifier(verifier))
+}
+
+/// What issuers are reached with: the system's roots, read when the first issuer behind `https` is asked. A system
+/// without any still serves issuers on loopback; others then cannot be verified, so their tokens are refused.
 pub fn issuer_config() -> Result<Arc<ClientConfig>, TlsError> {
-    match client_config(&ClientTls::default()) {
-        Err(error @ TlsError::NoSystemRoots) => {
-            tracing::warn!(%error, "issuers behind https cannot be verified");
-            trusting_nobody()
-        }
-        config => config,
-    }
+    let provider = Arc::new(aws_lc_rs::default_provider());
+    let verifier = LazyRoots::new(Arc::clone(&provider), system_roots);
+    Ok(Arc::new(verified_by(Arc::new(verifier), provider)?.with_no_client_auth()))
 }
 
 /// No roots: for whoever speaks plain http, and would be refused every certificate.

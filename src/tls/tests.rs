@@ -1,6 +1,7 @@
 #![allow(clippy::unwrap_used, clippy::panic)]
 
 use std::fs;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::test_pki::{Pki, server_tls};
 use super::*;
@@ -55,4 +56,47 @@ fn a_refresh_takes_the_new_pair_and_keeps_the_old_one_over_a_bad_pair() {
     pki.renew();
     rotating.refresh();
     assert!(!Arc::ptr_eq(&rotating.current(), &first));
+}
+
+/// Both ends of a handshake in one process: whether the client was content.
+async fn shake(server: Arc<ServerConfig>, client: &Arc<ClientConfig>, name: &'static str) -> bool {
+    let (theirs, ours) = tokio::io::duplex(1 << 16);
+    let name = rustls_pki_types::ServerName::try_from(name).unwrap();
+    let accept = tokio_rustls::TlsAcceptor::from(server).accept(theirs);
+    let (_, connected) = tokio::join!(accept, tokio_rustls::TlsConnector::from(Arc::clone(client)).connect(name, ours));
+    connected.is_ok()
+}
+
+#[tokio::test]
+async fn the_systems_roots_are_read_once_when_a_certificate_comes_and_judge_as_ever() {
+    let (pki, other) = (Pki::new(), Pki::new());
+    let ca = |pki: &Pki| Some(pki.ca_file());
+    for version in [&rustls::version::TLS12, &rustls::version::TLS13] {
+        for (trusted, name, good) in [
+            (ca(&pki), "gate.test", true),
+            (ca(&pki), "example.org", false),
+            (ca(&other), "gate.test", false),
+            (None, "gate.test", false),
+        ] {
+            let reads = Arc::new(AtomicUsize::new(0));
+            let counted = Arc::clone(&reads);
+            let read = move || {
+                counted.fetch_add(1, Ordering::Relaxed);
+                trusted.as_ref().map_or(Err(TlsError::NoSystemRoots), |ca| roots(ca))
+            };
+            let provider = Arc::new(aws_lc_rs::default_provider());
+            let verifier = Arc::new(LazyRoots::new(Arc::clone(&provider), read));
+            let client = verified_by(verifier, provider).unwrap().with_no_client_auth();
+            let server = ServerConfig::builder_with_protocol_versions(&[version]);
+            let key = private_key(&pki.key_file()).unwrap();
+            let server =
+                server.with_no_client_auth().with_single_cert(certificates(&pki.certificate_file()).unwrap(), key);
+            let (server, client) = (Arc::new(server.unwrap()), Arc::new(client));
+            assert_eq!(reads.load(Ordering::Relaxed), 0, "before anybody was asked");
+            for _ in 0..2 {
+                assert_eq!(shake(Arc::clone(&server), &client, name).await, good, "{version:?} {name}");
+            }
+            assert_eq!(reads.load(Ordering::Relaxed), 1, "{version:?} {name}");
+        }
+    }
 }
