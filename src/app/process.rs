@@ -13,6 +13,7 @@ use crate::clock::Clock;
 use crate::config::{self, Config, Problem, Reading};
 use crate::metrics::Metrics;
 use crate::server::{Inherited, Loops};
+use crate::telemetry;
 use crate::watch::Watch;
 
 use super::{Running, StartError, start_on};
@@ -84,7 +85,8 @@ async fn serve(path: &Path, config: Config, metrics: Arc<Metrics>, mut watch: Op
     warn_of(&config);
     raise_file_limit(config.limits.connections);
     let inherited = Inherited::from_environment()?;
-    let mut running = start_on(config, Clock::System, metrics, Loops::one_a_core()?, inherited).await?;
+    let mut running =
+        start_on(config, Clock::System, metrics, Loops::one_a_core(telemetry::let_go)?, inherited).await?;
     info!(version = env!("CARGO_PKG_VERSION"), config = %path.display(), "serving");
     let follow = if watch.is_some() { Follow::Changes } else { Follow::OnSignal };
     loop {

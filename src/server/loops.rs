@@ -41,9 +41,10 @@ impl Loops {
         Self { loops: Vec::new() }
     }
 
-    /// As many loops as this process may use processors: affinity and control groups count.
-    pub fn one_a_core() -> io::Result<Self> {
-        Self::start(std::thread::available_parallelism().map_or(1, std::num::NonZero::get))
+    /// As many loops as this process may use processors: affinity and control groups count. `idle` is called on each of
+    /// them whenever it has nothing left to do but to wait.
+    pub fn one_a_core(idle: fn()) -> io::Result<Self> {
+        Self::start(std::thread::available_parallelism().map_or(1, std::num::NonZero::get), idle)
     }
 
     /// Until the guard is dropped, what is spawned runs on a loop: for what every request talks to, so that on one core
@@ -52,8 +53,8 @@ impl Loops {
         self.loops.first().map(|first| first.runtime.enter())
     }
 
-    fn start(count: usize) -> io::Result<Self> {
-        let loops = (0..count).map(Loop::start).collect::<io::Result<_>>()?;
+    fn start(count: usize, idle: fn()) -> io::Result<Self> {
+        let loops = (0..count).map(|index| Loop::start(index, idle)).collect::<io::Result<_>>()?;
         Ok(Self { loops })
     }
 
@@ -68,14 +69,15 @@ impl Loops {
 }
 
 impl Loop {
-    fn start(index: usize) -> io::Result<Self> {
-        let runtime = Builder::new_current_thread().enable_all().build()?;
+    fn start(index: usize, idle: fn()) -> io::Result<Self> {
+        let runtime = Builder::new_current_thread().enable_all().on_thread_park(idle).build()?;
         let handle = runtime.handle().clone();
         let (stop, stopped) = oneshot::channel();
         std::thread::Builder::new().name(format!("loop-{index}")).spawn(move || {
             // Ends when its other half is dropped.
             let _ = runtime.block_on(stopped);
             runtime.shutdown_background();
+            idle();
         })?;
         Ok(Self { runtime: handle, connections: Arc::default(), _stop: stop })
     }
@@ -125,7 +127,7 @@ mod tests {
 
     #[test]
     fn two_connections_or_eight_are_dealt_out_evenly_and_so_are_those_that_come_after_some_have_ended() {
-        let loops = Loops::start(2).unwrap();
+        let loops = Loops::start(2, || {}).unwrap();
         let held: Vec<Held> = (0..8).map(|_| hold(&loops)).collect();
         let on: Vec<&str> = held.iter().map(|held| held.on.as_str()).collect();
         assert_eq!(on, ["loop-0", "loop-1"].repeat(4));
@@ -142,8 +144,25 @@ mod tests {
     }
 
     #[test]
+    fn a_loop_says_when_it_is_idle() {
+        static IDLE: AtomicUsize = AtomicUsize::new(0);
+        let loops = Loops::start(1, || {
+            IDLE.fetch_add(1, Ordering::SeqCst);
+        });
+        let loops = loops.unwrap();
+        let before = IDLE.load(Ordering::SeqCst);
+        let Held { end, ended, .. } = hold(&loops);
+        // It waits to be told, and then for its end.
+        while IDLE.load(Ordering::SeqCst) == before {
+            std::thread::yield_now();
+        }
+        end.send(()).unwrap();
+        ended.recv().unwrap();
+    }
+
+    #[test]
     fn what_runs_on_a_loop_ends_with_it() {
-        let loops = Loops::start(1).unwrap();
+        let loops = Loops::start(1, || {}).unwrap();
         let Held { end: _end, ended, .. } = hold(&loops);
         drop(loops);
         assert!(ended.recv().is_err(), "it ended without being told to");

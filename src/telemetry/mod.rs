@@ -4,6 +4,7 @@ mod format;
 pub mod otlp;
 #[cfg(test)]
 mod tests;
+mod together;
 
 use std::io::IsTerminal as _;
 
@@ -15,15 +16,18 @@ use tracing_subscriber::util::SubscriberInitExt as _;
 use tracing_subscriber::{EnvFilter, fmt};
 
 pub use format::Style;
+pub use together::let_go;
 
 use crate::clock::Clock;
+
+use together::Together;
 
 /// Sets the process' logging up: what `RUST_LOG` asks for (`info` by default), to standard error. Once a process;
 /// later calls change nothing.
 pub fn init() {
     let style = if std::io::stderr().is_terminal() { Style::Text } else { Style::Json };
     let wanted = std::env::var("RUST_LOG").unwrap_or_default();
-    if subscriber(&wanted, style, Clock::System, std::io::stderr).try_init().is_ok() {
+    if subscriber(&wanted, style, Clock::System, Together::default()).try_init().is_ok() {
         std::panic::set_hook(Box::new(|panic| {
             // Not its message: a slice error quotes the string, and that may be a credential.
             let place = panic.location().map(ToString::to_string).unwrap_or_default();
