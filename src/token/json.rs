@@ -67,7 +67,8 @@ impl Claims {
 
     /// A claim by its name.
     pub fn get(&self, name: &str) -> Option<Claim<'_>> {
-        let found = self.members.iter().find(|member| self.at(member.name) == name)?;
+        let long_as_it = |(from, to): (u16, u16)| usize::from(to.saturating_sub(from)) == name.len();
+        let found = self.members.iter().find(|member| long_as_it(member.name) && self.at(member.name) == name)?;
         Some(Claim(self.at(found.value)))
     }
 
