@@ -162,7 +162,10 @@ fn scalar(value: &Value) -> Cow<'_, str> {
 fn escape(text: &str, separator: Option<char>) -> Cow<'_, str> {
     let plain = |c: char| (' '..='~').contains(&c) && c != '%' && Some(c) != separator;
     // Without a branch, so that many bytes are looked at at once: nearly all texts are plain.
-    if text.bytes().fold(true, |all, byte| all & plain(char::from(byte))) && !text.starts_with(' ') && !text.ends_with(' ') {
+    if text.bytes().fold(true, |all, byte| all & plain(char::from(byte)))
+        && !text.starts_with(' ')
+        && !text.ends_with(' ')
+    {
         return Cow::Borrowed(text);
     }
     let inner = text.len() - text.trim_start_matches(' ').len()..text.trim_end_matches(' ').len();
