@@ -342,7 +342,7 @@ impl Lease {
         if let Some(link) = self.direct_mut() {
             return Ok(link.exchange(request, timeout).await?.map(Received::Direct));
         }
-        // In a box: what is nearly always in the way of a request with a body is not carried along by those without.
+        // In a box: those without a body would carry the room for it along.
         let sent = Box::pin(self.send_by_hyper(request));
         await_head(sent, timeout, progress).await.unwrap_or(Err(SendError::Timeout))
     }
@@ -359,7 +359,7 @@ impl Lease {
             Link::Http2(stream) => {
                 // The sender is a handle on a queue; each request needs its own to be sent through `&mut`.
                 let mut sender = stream.0.sender.clone();
-                match Box::pin(sender.try_send_request(taken)).await {
+                match sender.try_send_request(taken).await {
                     Ok(response) => {
                         stream.0.settled.store(true, Ordering::Relaxed);
                         return Ok(response.map(Received::Hyper));

@@ -169,7 +169,11 @@ impl MemoryStore {
         if let Some(counter) = self.counter(entry.tag()) {
             counter.fetch_add(1, Ordering::Relaxed);
         }
-        shard.insert(entry, |stale| self.uncount(stale));
+        if shard.insert(entry, |stale| self.uncount(stale)).is_none() {
+            self.uncount(entry.tag());
+            self.total.fetch_sub(1, Ordering::Relaxed);
+            return Err(ReplayError::BeforeFloor);
+        }
         self.entries.inc();
         Ok(true)
     }

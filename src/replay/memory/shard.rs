@@ -185,20 +185,21 @@ impl Shard {
         }
     }
 
-    /// Puts in a proof that is new; `freed` hears the tags of stale ones whose slots are used again.
-    pub(super) fn insert(&mut self, entry: &Entry, mut freed: impl FnMut(u16)) {
-        if let Some(base) = self.base_for(entry.second())
-            && base != self.floors.base
-        {
+    /// Puts in a proof that is new; `freed` hears the tags of stale ones whose slots are used again. `None` for one that
+    /// no slot can tell apart from the live ones: it is not kept, and must not be granted.
+    #[must_use]
+    pub(super) fn insert(&mut self, entry: &Entry, mut freed: impl FnMut(u16)) -> Option<()> {
+        let base = self.base_for(entry.second())?;
+        if base != self.floors.base {
             self.rebase(base, &mut freed);
         }
+        let slot = self.floors.slot(entry.second(), entry.identity)?;
         *self.seconds.entry(entry.second()).or_default() += 1;
         if let Some(held) = self.suspects.get_mut(&entry.tag()) {
             *held.entry(entry.second()).or_default() += 1;
         }
-        if let Some(slot) = self.floors.slot(entry.second(), entry.identity) {
-            self.put(slot, entry.places, freed);
-        }
+        self.put(slot, entry.places, freed);
+        Some(())
     }
 
     fn put(&mut self, slot: Slot, places: u64, mut freed: impl FnMut(u16)) {
@@ -402,7 +403,7 @@ mod tests {
             shard.forget(second.saturating_sub(PROOFS / 200), |_| {});
             let key = hasher.hash_one(number);
             let entry = Entry::new(second, key, u128::from(key) << 7, |identity| hasher.hash_one(identity));
-            shard.insert(&entry, |_| {});
+            assert_eq!(shard.insert(&entry, |_| {}), Some(()));
         }
         assert!(shard.overflow.len() < PROOFS as usize / 100, "{} found no place", shard.overflow.len());
     }

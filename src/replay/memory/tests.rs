@@ -71,6 +71,38 @@ fn days_of_a_steady_clock_are_no_matter() {
 }
 
 #[test]
+fn what_is_live_when_a_base_moves_is_still_known() {
+    // Every shard counts from a base before START, and has to move it: up, as the hours pass, and down, as a clock is
+    // set back by more than the room there is.
+    for (claimed, moving) in [(START + 49_150, START + 49_190), (START, START - 20_000), (START, START - 40_000)] {
+        let store = store(10_000, None);
+        for jti in 0..1_000 {
+            store.claim(&proof(1, jti, START), at(START)).unwrap();
+        }
+        for jti in 2_000..3_000 {
+            store.claim(&proof(2, jti, claimed), at(claimed)).unwrap();
+        }
+        for jti in 4_000..5_000 {
+            assert_eq!(store.claim(&proof(3, jti, moving), at(moving)), Ok(()), "{jti} to {moving}");
+        }
+        for jti in 0..1_000 {
+            let now = at(claimed.max(moving));
+            assert_eq!(
+                store.claim(&proof(2, 2_000 + jti, claimed), now),
+                Err(ReplayError::Replayed),
+                "{jti}, {moving}"
+            );
+            if moving > claimed || claimed == START {
+                let again = store.claim(&proof(3, 4_000 + jti, moving), at(moving));
+                assert!(matches!(again, Err(ReplayError::Replayed | ReplayError::BeforeFloor)), "{jti}: {again:?}");
+            }
+        }
+        let live: usize = store.shards.iter().map(|shard| lock(shard).tags().count()).sum();
+        assert_eq!((store.len(), store.entries.get()), (live, i64::try_from(live).unwrap()), "to {moving}");
+    }
+}
+
+#[test]
 fn set_back_by_a_day_it_refuses_what_it_cannot_keep_beside_the_live_ones_and_forgets_none_of_them() {
     let store = store(10_000, None);
     let day = 86_400;

@@ -59,7 +59,7 @@ impl LinkError {
     /// The same, of an answer to what holds a password.
     pub(super) fn login(self) -> Self {
         match self {
-            Self::Server(text) => Self::Login(text.split(' ').next().unwrap_or_default().to_owned()),
+            Self::Server(text) => Self::Login(text.chars().take_while(char::is_ascii_uppercase).collect()),
             other => other,
         }
     }
@@ -82,6 +82,8 @@ mod tests {
         assert_eq!(error.login().to_string(), "the server refuses the credentials: ERR");
         let long = LinkError::server(&[b'x'; 5_000]).to_string();
         assert!(long.len() < 200, "{long}");
+        let bare = LinkError::server(b"'hunter2' is no password");
+        assert_eq!(bare.login().to_string(), "the server refuses the credentials: ");
         assert_eq!(LinkError::Timeout.login().to_string(), LinkError::Timeout.to_string());
     }
 }

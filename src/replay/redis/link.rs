@@ -63,7 +63,7 @@ impl Link {
         ask.add([b"SET", key.as_bytes(), b"1", b"NX", b"EXAT", digits.format(expires).as_bytes()]);
         let replies = self.ask(ask).await?;
         let (set, epoch, time) = answers(&replies)?;
-        Ok(Answer { is_new: set != Reply::Nil, epoch, time })
+        Ok(Answer { is_new: was_set(&set)?, epoch, time })
     }
 
     /// Looks for a key without claiming it.
@@ -72,7 +72,7 @@ impl Link {
         ask.add([b"EXISTS", key.as_bytes()]);
         let replies = self.ask(ask).await?;
         let (found, epoch, time) = answers(&replies)?;
-        Ok(Answer { is_new: found == Reply::Integer(0), epoch, time })
+        Ok(Answer { is_new: is_absent(&found)?, epoch, time })
     }
 
     /// One question, with the epoch and the store's clock read right after it.
@@ -112,6 +112,24 @@ impl Link {
 /// Of a claim with all that goes with it, where the prefix is not too long.
 const QUESTION_BYTES: usize = 320;
 
+/// What `SET ... NX` says. Nothing but the one word grants: an answer to something else must not.
+fn was_set(reply: &Reply<'_>) -> Result<bool, LinkError> {
+    match reply {
+        Reply::Text(b"OK") => Ok(true),
+        Reply::Nil => Ok(false),
+        Reply::Text(_) | Reply::Integer(_) | Reply::Array(_) | Reply::Error(_) => Err(LinkError::Unreadable("SET")),
+    }
+}
+
+/// What `EXISTS` says of one key, as strictly.
+fn is_absent(reply: &Reply<'_>) -> Result<bool, LinkError> {
+    match reply.integer() {
+        Some(0) => Ok(true),
+        Some(1) => Ok(false),
+        Some(_) | None => Err(LinkError::Unreadable("EXISTS")),
+    }
+}
+
 /// What was asked, the epoch and the time.
 fn answers(replies: &Replies) -> Result<(Reply<'_>, Option<Epoch>, u64), LinkError> {
     let [answer, epoch, time] = replies.read()?;
@@ -148,4 +166,19 @@ async fn identify(pipe: &Pipe) -> Result<String, LinkError> {
 
 fn field<'a>(info: &'a str, name: &str) -> Option<&'a str> {
     info.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_but_the_right_word_grants() {
+        let no_answers = [Reply::Text(b"QUEUED"), Reply::Text(b""), Reply::Integer(2), Reply::Array(Vec::new())];
+        assert!(no_answers.iter().all(|reply| was_set(reply).is_err() && is_absent(reply).is_err()));
+        assert!(was_set(&Reply::Text(b"OK")).is_ok_and(|set| set) && was_set(&Reply::Nil).is_ok_and(|set| !set));
+        assert!(was_set(&Reply::Integer(1)).is_err() && is_absent(&Reply::Nil).is_err());
+        let absent = |number| is_absent(&Reply::Integer(number));
+        assert!(absent(0).is_ok_and(|absent| absent) && absent(1).is_ok_and(|absent| !absent));
+    }
 }
