@@ -15,6 +15,7 @@ mod ext_authz;
 mod faults;
 mod harness;
 mod hostile;
+mod identity;
 mod interop;
 mod journey;
 mod observability;
