@@ -185,8 +185,8 @@ impl Shard {
         }
     }
 
-    /// Puts in a proof that is new; `freed` hears the tags of stale ones whose slots are used again. `None` for one that
-    /// no slot can tell apart from the live ones: it is not kept, and must not be granted.
+    /// Puts in a proof that is new; `freed` hears the tags of stale ones whose slots are used again. `None` for one
+    /// that no slot can tell apart from the live ones: it is not kept, and must not be granted.
     #[must_use]
     pub(super) fn insert(&mut self, entry: &Entry, mut freed: impl FnMut(u16)) -> Option<()> {
         let base = self.base_for(entry.second())?;
