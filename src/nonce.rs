@@ -7,13 +7,12 @@
 use std::fmt;
 use std::time::Duration;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
 use thiserror::Error;
 
 use crate::clock::Timestamp;
+use crate::jose::{decode_fixed, encode_32};
 use crate::secret::Secret;
 
 /// Of these, the last [`MAC_BYTES`] authenticate the others.
@@ -130,20 +129,20 @@ impl Nonces {
         let memory = memory.unwrap_or(self.process.0);
         let mac = self.current.over(&time, &memory).finalize().into_bytes();
         let mut nonce = [0; NONCE_BYTES];
-        for (to, from) in nonce.iter_mut().zip(time.iter().chain(&memory).chain(&mac)) {
-            *to = *from;
-        }
-        URL_SAFE_NO_PAD.encode(nonce)
+        let (to_time, to_rest) = nonce.split_at_mut(TIME_BYTES);
+        let (to_memory, to_mac) = to_rest.split_at_mut(MEMORY_BYTES);
+        to_time.copy_from_slice(&time);
+        to_memory.copy_from_slice(&memory);
+        to_mac.copy_from_slice(mac.split_at(MAC_BYTES).0);
+        // Base64url is text.
+        std::str::from_utf8(&encode_32(&nonce)).unwrap_or_default().to_owned()
     }
 
     /// Judges a nonce; the comparison is constant-time. Which life of a shared store it is from is for the store to
     /// judge.
     pub fn check(&self, nonce: &str, now: Timestamp) -> Result<Accepted, NonceError> {
-        let mut bytes = [0; NONCE_BYTES];
-        let length = URL_SAFE_NO_PAD.decode_slice(nonce, &mut bytes).map_err(|_| NonceError::Unknown)?;
-        let Some((time, (memory, mac))) = parts(&bytes).filter(|_| length == NONCE_BYTES) else {
-            return Err(NonceError::Unknown);
-        };
+        let bytes = decode_fixed(nonce).ok_or(NonceError::Unknown)?;
+        let Some((time, (memory, mac))) = parts(&bytes) else { return Err(NonceError::Unknown) };
         let fits = |authority: &Authority| authority.over(time, memory).verify_truncated_left(mac).is_ok();
         let current = fits(&self.current);
         let previous = || self.previous.as_ref().is_some_and(fits);
@@ -200,6 +199,8 @@ impl fmt::Debug for Authority {
 #[cfg(test)]
 #[allow(clippy::unwrap_used, clippy::indexing_slicing)]
 mod tests {
+    use base64::Engine as _;
+    use base64::engine::general_purpose::URL_SAFE_NO_PAD;
     use proptest::prelude::*;
 
     use super::*;

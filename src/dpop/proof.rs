@@ -50,7 +50,8 @@ impl<'a> Proof<'a> {
         reached: impl Fn(Check),
     ) -> Result<Self, ProofError> {
         // Check 2: "a single and well-formed JWT".
-        let header = read(compact.header(), Header::read).ok_or(ProofError::Malformed)?;
+        let mut header = Header::default();
+        read(compact.header(), |reader| header.fill(reader)).ok_or(ProofError::Malformed)?;
         // An extension that must be understood, and none is (RFC 7515 section 4.1.11); `b64` would change what is
         // signed (RFC 7797 section 3).
         if header.extended {
@@ -58,7 +59,9 @@ impl<'a> Proof<'a> {
         }
         reached(Check::Claims);
         // Check 3: "All required claims".
-        let claims = read(compact.payload(), ProofClaims::read).ok_or(ProofError::Malformed)?;
+        let mut claims = Claims::default();
+        read(compact.payload(), |reader| claims.fill(reader)).ok_or(ProofError::Malformed)?;
+        let claims = claims.with_all_required().ok_or(ProofError::Malformed)?;
         reached(Check::Typ);
         // Check 4: "The typ JOSE Header Parameter has the value dpop+jwt". To the letter: section 4.2 gives the value
         // in that form, and a proof with another one was not made for this.
@@ -72,12 +75,15 @@ impl<'a> Proof<'a> {
         let algorithm = algorithm.filter(|named| algorithms.contains(named)).ok_or(ProofError::UnsupportedAlg)?;
         reached(Check::NoPrivateKey);
         // Check 7: "The jwk JOSE Header Parameter does not contain a private key".
-        let jwk = header.jwk.map(|jwk| jwk.as_ref().ok_or(JwkError::Malformed).and_then(PublicKey::from_jwk_members));
-        if matches!(jwk, Some(Err(JwkError::Private))) {
+        let key = match header.has_jwk {
+            Some(true) => PublicKey::from_jwk_members(&header.jwk),
+            Some(false) | None => Err(JwkError::Malformed),
+        };
+        if matches!(key, Err(JwkError::Private)) {
             return Err(ProofError::PrivateJwk);
         }
         reached(Check::UsableKey);
-        let key = jwk.and_then(Result::ok).ok_or(ProofError::InvalidJwk)?;
+        let key = key.map_err(|_| ProofError::InvalidJwk)?;
         // First half of check 6: the key's type decides what may sign, the header only says which.
         if !key.allows(algorithm) {
             return Err(ProofError::InvalidJwk);
@@ -97,53 +103,68 @@ impl fmt::Debug for Proof<'_> {
 struct Header<'a> {
     typ: Option<Option<Cow<'a, str>>>,
     alg: Option<Option<Cow<'a, str>>>,
-    jwk: Option<Option<JwkMembers<'a>>>,
+    /// Whether it is there, and an object.
+    has_jwk: Option<bool>,
+    jwk: JwkMembers<'a>,
     extended: bool,
 }
 
 impl<'a> Header<'a> {
-    /// Reads an object; `None` also for a member that is there twice.
-    fn read(reader: &mut Reader<'a>) -> Option<Self> {
-        let mut header = Self::default();
+    /// Takes the members of an object; `None` also for one that is there twice.
+    fn fill(&mut self, reader: &mut Reader<'a>) -> Option<()> {
         let mut others = Names::new();
         reader.object(|reader, name| match &*name {
-            "typ" => once(&mut header.typ, reader.text()?),
-            "alg" => once(&mut header.alg, reader.text()?),
-            "jwk" => once(&mut header.jwk, JwkMembers::read(reader)?),
+            "typ" => once(&mut self.typ, reader.text()?),
+            "alg" => once(&mut self.alg, reader.text()?),
+            "jwk" => once(&mut self.has_jwk, self.jwk.fill(reader)?),
             // `jku`, `x5u`, `kid` ...: nothing but `jwk` names the key (check 6), so they are not looked at.
             _ => {
                 reader.pass()?;
-                header.extended |= matches!(&*name, "crit" | "b64");
+                self.extended |= matches!(&*name, "crit" | "b64");
                 others.add(name)
             }
-        })?;
-        Some(header)
+        })
     }
 }
 
-impl<'a> ProofClaims<'a> {
-    /// Reads an object; `None` also for a member that is there twice, for a required one that is missing, and for one
-    /// of another type: `null` is no way to leave it out.
-    fn read(reader: &mut Reader<'a>) -> Option<Self> {
-        let (mut jti, mut htm, mut htu, mut iat, mut ath, mut nonce) = (None, None, None, None, None, None);
-        let (mut exp, mut nbf) = (None, None);
+/// The claims that count, as far as they are there.
+#[derive(Default)]
+struct Claims<'a> {
+    jti: Option<Cow<'a, str>>,
+    htm: Option<Cow<'a, str>>,
+    htu: Option<Cow<'a, str>>,
+    iat: Option<Timestamp>,
+    ath: Option<Cow<'a, str>>,
+    nonce: Option<Cow<'a, str>>,
+    exp: Option<Timestamp>,
+    nbf: Option<Timestamp>,
+}
+
+impl<'a> Claims<'a> {
+    /// Takes the members of an object; `None` also for one that is there twice, and for one of another type: `null` is
+    /// no way to leave it out.
+    fn fill(&mut self, reader: &mut Reader<'a>) -> Option<()> {
         let mut others = Names::new();
         reader.object(|reader, name| match &*name {
-            "jti" => once(&mut jti, reader.text()??),
-            "htm" => once(&mut htm, reader.text()??),
-            "htu" => once(&mut htu, reader.text()??),
-            "iat" => once(&mut iat, numeric_date(&reader.number()?)),
-            "ath" => once(&mut ath, reader.text()??),
-            "nonce" => once(&mut nonce, reader.text()??),
-            "exp" => once(&mut exp, numeric_date(&reader.number()?)),
-            "nbf" => once(&mut nbf, numeric_date(&reader.number()?)),
+            "jti" => once(&mut self.jti, reader.text()??),
+            "htm" => once(&mut self.htm, reader.text()??),
+            "htu" => once(&mut self.htu, reader.text()??),
+            "iat" => once(&mut self.iat, numeric_date(&reader.number()?)),
+            "ath" => once(&mut self.ath, reader.text()??),
+            "nonce" => once(&mut self.nonce, reader.text()??),
+            "exp" => once(&mut self.exp, numeric_date(&reader.number()?)),
+            "nbf" => once(&mut self.nbf, numeric_date(&reader.number()?)),
             _ => {
                 reader.pass()?;
                 others.add(name)
             }
-        })?;
-        let jti = jti.filter(|jti: &Cow<'_, str>| (1..=MAX_JTI_BYTES).contains(&jti.len()))?;
-        Some(Self { jti, htm: htm?, htu: htu?, iat: iat?, ath, nonce, exp, nbf })
+        })
+    }
+
+    fn with_all_required(self) -> Option<ProofClaims<'a>> {
+        let Self { jti, htm, htu, iat, ath, nonce, exp, nbf } = self;
+        let jti = jti.filter(|jti| (1..=MAX_JTI_BYTES).contains(&jti.len()))?;
+        Some(ProofClaims { jti, htm: htm?, htu: htu?, iat: iat?, ath, nonce, exp, nbf })
     }
 }
 

@@ -4,7 +4,7 @@ use std::fmt;
 use std::future::Future;
 use std::time::Duration;
 
-use http::HeaderMap;
+use http::{HeaderMap, HeaderName};
 use subtle::ConstantTimeEq as _;
 
 use crate::clock::Timestamp;
@@ -145,7 +145,8 @@ where
 
 /// Check 1: "There is not more than one DPoP HTTP request header field."
 fn the_only_proof(headers: &HeaderMap) -> Result<&[u8], ProofError> {
-    let mut values = headers.get_all("dpop").iter();
+    static DPOP: HeaderName = HeaderName::from_static("dpop");
+    let mut values = headers.get_all(&DPOP).iter();
     let value = values.next().ok_or(ProofError::Missing)?;
     if values.next().is_some() {
         return Err(ProofError::Multiple);

@@ -38,7 +38,7 @@ pub(super) fn append(text: &[u8], bytes: &mut Vec<u8>) -> Option<()> {
 }
 
 /// The same where it is known how many bytes there must be.
-pub(super) fn decode_fixed<const N: usize>(text: &str) -> Option<[u8; N]> {
+pub(crate) fn decode_fixed<const N: usize>(text: &str) -> Option<[u8; N]> {
     let mut bytes = [0; N];
     (text.len() == (N * 4).div_ceil(3) && decode_into(text.as_bytes(), &mut bytes)).then_some(bytes)
 }

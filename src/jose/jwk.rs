@@ -73,28 +73,27 @@ impl<'a> JwkMembers<'a> {
         jwk
     }
 
-    /// Of a `jwk` header parameter as it is read; `Some(None)` for a value that is no object. `None` also for a member
-    /// that is there twice.
-    pub(crate) fn read(reader: &mut Reader<'a>) -> Option<Option<Self>> {
+    /// Takes those of a `jwk` header parameter as it is read; `Some(false)` for a value that is no object. `None` for a
+    /// member that is there twice.
+    pub(crate) fn fill(&mut self, reader: &mut Reader<'a>) -> Option<bool> {
         if reader.peek()? != b'{' {
-            return reader.pass().map(|()| None);
+            return reader.pass().map(|()| false);
         }
-        let mut jwk = Self::default();
         let mut others = Names::new();
         reader.object(|reader, name| {
-            if let Some(member) = jwk.named(&name) {
+            if let Some(member) = self.named(&name) {
                 let value = reader.text()?.map_or(Member::Other, Member::Text);
                 return matches!(std::mem::replace(member, value), Member::Absent).then_some(());
             }
             if name == "key_ops" {
-                jwk.operations = read_operations(reader)?;
+                self.operations = read_operations(reader)?;
             } else {
                 reader.pass()?;
-                jwk.private |= is_private(&name);
+                self.private |= is_private(&name);
             }
             others.add(name)
         })?;
-        Some(Some(jwk))
+        Some(true)
     }
 
     fn named(&mut self, name: &str) -> Option<&mut Member<'a>> {

@@ -12,7 +12,7 @@ mod strict;
 mod thumbprint;
 
 pub use algorithm::Algorithm;
-pub(crate) use base64url::encode_32;
+pub(crate) use base64url::{decode_fixed, encode_32};
 pub use es256::{KeyTable, TableSize};
 pub(crate) use jwk::JwkMembers;
 pub use jws::{Compact, CompactError};

@@ -11,7 +11,7 @@ use serde_json::Number;
 /// Deepest nesting that is read: arrays and objects inside one another. The outermost is the first.
 const MAX_DEPTH: u8 = 16;
 /// Few objects have more members; up to so many, comparing each with each is quicker than a set.
-const FEW_NAMES: usize = 8;
+const FEW_NAMES: usize = 16;
 
 /// Where a reading of a JSON text has come to. Every function reads one value, and says `None` where there is none,
 /// where it is nested too deeply, or where two readers could read it differently: then nothing more is to be read.
@@ -23,7 +23,10 @@ pub(crate) struct Reader<'a> {
 
 /// Names of one object, none of them twice.
 pub(crate) struct Names<'a> {
-    first: [Option<Cow<'a, str>>; FEW_NAMES],
+    first: [&'a str; FEW_NAMES],
+    /// How many of those are there.
+    known: usize,
+    /// Later ones, and those that are written with escapes.
     others: BTreeSet<Cow<'a, str>>,
 }
 
@@ -176,22 +179,22 @@ impl<'a> Reader<'a> {
 
 impl<'a> Names<'a> {
     pub(crate) fn new() -> Self {
-        Self { first: [const { None }; FEW_NAMES], others: BTreeSet::new() }
+        Self { first: [""; FEW_NAMES], known: 0, others: BTreeSet::new() }
     }
 
     /// `None` for one that was there.
     pub(crate) fn add(&mut self, name: Cow<'a, str>) -> Option<()> {
-        for place in &mut self.first {
-            match place {
-                Some(known) if *known == name => return None,
-                Some(_) => {}
-                None => {
-                    *place = Some(name);
-                    return Some(());
-                }
-            }
+        if self.first.iter().take(self.known).any(|known| *known == name) || self.others.contains(&*name) {
+            return None;
         }
-        self.others.insert(name).then_some(())
+        match (name, self.first.get_mut(self.known)) {
+            (Cow::Borrowed(name), Some(place)) => {
+                *place = name;
+                self.known += 1;
+            }
+            (name, _) => _ = self.others.insert(name),
+        }
+        Some(())
     }
 }
 
@@ -218,7 +221,7 @@ fn special_of_eight(eight: u64) -> u64 {
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used)]
+#[allow(clippy::unwrap_used, clippy::indexing_slicing)]
 mod tests {
     use proptest::prelude::*;
     use serde_json::Value;
@@ -250,23 +253,34 @@ mod tests {
     #[test]
     fn the_first_special_character_is_found_wherever_it_stands() {
         for special_one in (0..=u8::MAX).filter(|byte| matches!(byte, b'"' | b'\\' | 0..0x20)) {
-            for before in 0..20 {
+            for before in 0..40 {
                 for filler in [b'a', 0x20, 0x21, 0x23, 0x5b, 0x5d, 0x7f, 0x80, 0xff, 0xa2, 0xdc] {
                     let bytes = [vec![filler; before], vec![special_one], vec![b'"'; 9]].concat();
                     assert_eq!(special(&bytes), before, "{special_one} after {before} of {filler}");
                 }
             }
         }
-        assert_eq!(special(&[b'a'; 21]), 21);
+        for length in 0..60 {
+            assert_eq!(special(&vec![b'a'; length]), length);
+        }
     }
 
     #[test]
     fn names_come_once_however_many() {
-        for many in [0, 1, 7, 8, 9, 30] {
-            let mut names = Names::new();
-            let name = |number| Cow::Owned(format!("m{number}"));
-            assert!((0..many).all(|number| names.add(name(number)).is_some()));
-            assert!((0..many).all(|number| names.add(name(number)).is_none()), "{many}");
+        let all: Vec<String> = (0..40).map(|number| format!("m{number}")).collect();
+        // Written plainly, with escapes, or now so, now so.
+        let written = |number: usize, plain: bool| match &all[number] {
+            name if plain => Cow::Borrowed(name.as_str()),
+            name => Cow::Owned(name.clone()),
+        };
+        for many in [0, 1, FEW_NAMES - 1, FEW_NAMES, FEW_NAMES + 1, all.len()] {
+            for escaped in [all.len(), 0, 3] {
+                let mut names = Names::new();
+                assert!((0..many).all(|number| names.add(written(number, number < escaped)).is_some()));
+                for plain in [false, true] {
+                    assert!((0..many).all(|number| names.add(written(number, plain)).is_none()), "{many}");
+                }
+            }
         }
     }
 
