@@ -15,7 +15,7 @@ use crate::nonce::{Accepted, Life};
 
 pub use self::redis::{
     Address, Credentials, LinkError, OnUnavailable, Place, RedisMetrics, RedisOptions, RedisStatus, RedisStore,
-    Topology,
+    Topology, suits_a_cluster,
 };
 pub use memory::{MemoryOptions, MemoryStore};
 

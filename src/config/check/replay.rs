@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::config::raw;
 use crate::dpop::ProofPolicy;
-use crate::replay::{OnUnavailable, Place, RedisOptions};
+use crate::replay::{OnUnavailable, Place, RedisOptions, Topology, suits_a_cluster};
 use crate::secret::Secret;
 
 use super::Checker;
@@ -44,6 +44,11 @@ impl Checker<'_> {
             return None;
         }
         let place = self.with_password(place?, redis);
+        if matches!(place.topology, Topology::Cluster(_)) && !suits_a_cluster(&redis.key_prefix) {
+            let message = "braces that are no hash tag; expected none, or some text between `{` and `}`: in a cluster \
+                           all keys have to be in one slot";
+            self.error("dpop.replay.redis.key_prefix", message);
+        }
         let tls = self.redis_tls(&place, redis.tls.as_ref());
         if on_unavailable == OnUnavailable::Memory {
             let message = "memory: while the store cannot be reached, a proof passes once at each replica; expected \

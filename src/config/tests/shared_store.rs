@@ -12,6 +12,10 @@ fn a_shared_store() {
         ("{url: 'cache:6379'}", "3:39: dpop.replay.redis.url: no scheme in it; expected redis://"),
         ("{url: 'redis://cache/x'}", "3:39: dpop.replay.redis.url: a database that is no number; expected"),
         ("{timeout: 20s}", "3:39: dpop.replay.redis.timeout: `20s` is out of bounds; expected 1ms to 10s"),
+        (
+            "{url: 'redis+cluster://cache', key_prefix: 'a{b:'}",
+            "3:69: dpop.replay.redis.key_prefix: braces that are no hash tag; expected none, or some text between",
+        ),
         ("{key_prefix: ''}", "3:39: dpop.replay.redis.key_prefix: empty; expected a prefix"),
         ("{tls: {}}", "3:39: dpop.replay.redis.tls: nothing is encrypted with this `url`; expected rediss://"),
         ("{url: 'rediss://cache', tls: {ca: none.crt}}", "3:68: dpop.replay.redis.tls.ca: none.crt: No such file"),

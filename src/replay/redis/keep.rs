@@ -48,12 +48,16 @@ impl Shared {
     /// Reads the epoch, or begins one. What was granted without the store and without nonces is not in it: then a new
     /// one begins in any case.
     async fn refresh(&self, link: &Link) -> Result<(), LinkError> {
-        let stood_in = self.stood_in.swap(false, Ordering::Relaxed);
-        let epoch = begin(link, if stood_in { Begin::Anew } else { Begin::IfMissing }).await;
-        if epoch.is_err() {
-            self.stood_in.fetch_or(stood_in, Ordering::Relaxed);
+        let stood_in = self.stood_in.load(Ordering::Relaxed);
+        let is_covered = stood_in == self.covered.load(Ordering::Relaxed);
+        let mut epoch = begin(link, if is_covered { Begin::IfMissing } else { Begin::Anew }).await?;
+        if epoch.life.number() == self.ended.load(Ordering::SeqCst) {
+            // It was to end, and the store did not take that, or its answer did not come.
+            epoch = begin(link, Begin::Anew).await?;
         }
-        self.heard(epoch?);
+        // Only now: this may be given up at any `await`.
+        self.covered.store(stood_in, Ordering::Relaxed);
+        self.heard(epoch);
         Ok(())
     }
 

@@ -143,8 +143,10 @@ struct Shared {
     started: Timestamp,
     /// Without nonces: the second in which the store was lost.
     lost: AtomicU64,
-    /// Without nonces: something was granted without the store since.
-    stood_in: AtomicBool,
+    /// Without nonces: how often something was granted without the store ...
+    stood_in: AtomicU64,
+    /// ... and how much of that a life that began later knows to be spent.
+    covered: AtomicU64,
     /// It was reached once, or (where the memory stands in) tried.
     ready: AtomicBool,
 }
@@ -206,7 +208,8 @@ impl RedisStore {
             life: AtomicU64::new(0),
             ended: AtomicU64::new(0),
             latest: AtomicU64::new(0),
-            stood_in: AtomicBool::new(false),
+            stood_in: AtomicU64::new(0),
+            covered: AtomicU64::new(0),
             ready: AtomicBool::new(false),
             options,
         });
@@ -330,7 +333,7 @@ impl Shared {
     /// set back, since it may have forgotten what by the clock of now it should remember.
     async fn present(&self, link: &Link, answer: &Answer) -> Result<Epoch, LinkError> {
         let latest = self.latest.fetch_max(answer.time, Ordering::SeqCst);
-        let was_set_back = answer.time + CLOCKS_APART_SECS < latest;
+        let was_set_back = answer.time.saturating_add(CLOCKS_APART_SECS) < latest;
         let epoch = match answer.epoch {
             None => begin(link, Begin::IfMissing).await?,
             Some(epoch) if was_set_back => {
@@ -370,7 +373,7 @@ impl Shared {
             Some(_) => Ok(()),
             None if proof.iat <= self.lost.load(Ordering::Relaxed) => Err(ReplayError::BeforeFloor),
             None => {
-                self.stood_in.store(true, Ordering::Relaxed);
+                self.stood_in.fetch_add(1, Ordering::Relaxed);
                 Ok(())
             }
         }
@@ -391,7 +394,7 @@ impl Keys {
     fn new(options: &RedisOptions, terms: Terms) -> Self {
         let prefix = &options.key_prefix;
         let is_cluster = matches!(options.place.topology, Topology::Cluster(_));
-        let proofs = if is_cluster && !prefix.contains('{') { format!("{{{prefix}}}") } else { prefix.clone() };
+        let proofs = if is_cluster && hash_tag(prefix).is_none() { format!("{{{prefix}}}") } else { prefix.clone() };
         let Terms { lifetime, clock_skew } = terms;
         Self { epochs: format!("{proofs}epoch:{lifetime}:{clock_skew}:"), trial: format!("{proofs}trial"), proofs }
     }
@@ -400,6 +403,17 @@ impl Keys {
     fn of(&self, proof: &ProofId) -> String {
         format!("{}{:032x}", self.proofs, proof.entry)
     }
+}
+
+/// What of a key decides its slot in a cluster, if not all of it: what stands between the first `{` and the next `}`.
+fn hash_tag(key: &str) -> Option<&str> {
+    key.split_once('{').and_then(|(_, rest)| rest.split_once('}')).map(|(tag, _)| tag).filter(|tag| !tag.is_empty())
+}
+
+/// Whether the keys with that prefix can be made to lie in one slot of a cluster: it has a hash tag, or nothing that
+/// would end the one that is put around it.
+pub fn suits_a_cluster(prefix: &str) -> bool {
+    hash_tag(prefix).is_some() || !prefix.contains(['{', '}'])
 }
 
 async fn within<T>(deadline: Instant, answer: impl Future<Output = Result<T, LinkError>>) -> Result<T, LinkError> {
@@ -421,4 +435,28 @@ fn random_life() -> Result<Life, LinkError> {
 /// Rounded up: remembered a little longer rather than too short.
 fn whole_secs(duration: Duration) -> u64 {
     duration.as_secs() + u64::from(duration.subsec_nanos() > 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_prefix_that_can_keep_all_keys_in_one_slot_suits_a_cluster() {
+        for (prefix, suits) in [
+            ("dpop-gate:jti:", true),
+            ("{dpop}:", true),
+            ("a{b}c}", true),
+            ("", true),
+            ("a{b:", false),
+            ("{}:", false),
+            ("}x:", false),
+            ("{}{a}", false),
+        ] {
+            assert_eq!(suits_a_cluster(prefix), suits, "{prefix}");
+            // As the keys are made of it.
+            let made = if hash_tag(prefix).is_none() { format!("{{{prefix}}}") } else { prefix.to_owned() };
+            assert!(!suits || prefix.is_empty() || hash_tag(&made).is_some(), "{made}");
+        }
+    }
 }

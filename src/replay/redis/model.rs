@@ -44,6 +44,10 @@ struct Data {
     history: u64,
     time: u64,
     is_down: bool,
+    /// It takes nothing new.
+    is_full: bool,
+    /// Scripts are never answered.
+    is_stuck: bool,
 }
 
 impl Server {
@@ -72,6 +76,11 @@ impl Server {
             loop {
                 while let Some((command, length)) = parse(&buffer) {
                     buffer.drain(..length);
+                    let is_stuck = server.data().is_stuck && command[0] == "EVAL";
+                    if is_stuck {
+                        let _ = cuts.changed().await;
+                        return Ok(());
+                    }
                     let answer = server.data().answer(&command);
                     theirs.write_all(answer.as_bytes()).await?;
                 }
@@ -97,6 +106,9 @@ impl Data {
             ["GET", key] => self.keys.get(key).map_or("$-1\r\n".to_owned(), |(value, _)| bulk(value)),
             ["EXISTS", key] => format!(":{}\r\n", u8::from(self.keys.contains_key(key))),
             ["SET", key, value, "NX", "EXAT", end] => {
+                if self.is_full {
+                    return OUT_OF_MEMORY.to_owned();
+                }
                 if self.keys.contains_key(key) {
                     return "$-1\r\n".to_owned();
                 }
@@ -106,6 +118,9 @@ impl Data {
             // What the script says, in the model's words.
             ["EVAL", _, "1", key, life, _, anew] => {
                 if anew == "anew" || !self.keys.contains_key(key) {
+                    if self.is_full {
+                        return OUT_OF_MEMORY.to_owned();
+                    }
                     self.keys.insert(key.to_owned(), (format!("{life}:{time}"), None));
                 }
                 bulk(&self.keys[key].0)
@@ -114,6 +129,8 @@ impl Data {
         }
     }
 }
+
+const OUT_OF_MEMORY: &str = "-OOM command not allowed when used memory > 'maxmemory'\r\n";
 
 fn bulk(text: &str) -> String {
     format!("${}\r\n{text}\r\n", text.len())
@@ -158,6 +175,10 @@ enum Step {
     RestartGate(usize),
     /// Whose clock is wrong, and by how much: one at a time.
     Clock(Option<usize>, i64),
+    /// The server takes nothing new, or does again.
+    Full(bool),
+    /// The server answers no script, or does again on new connections.
+    Stuck(bool),
     Wait(u64),
 }
 
@@ -293,6 +314,11 @@ impl World {
             Step::Return => self.server.data().is_down = false,
             Step::RestartGate(gate) => self.gates[gate] = self.gate(),
             Step::Clock(whose, by) => self.wrong = (whose, by),
+            Step::Full(is_full) => self.server.data().is_full = is_full,
+            Step::Stuck(is_stuck) => {
+                self.server.data().is_stuck = is_stuck;
+                self.server.cut();
+            }
             Step::Wait(seconds) => self.now += seconds,
         }
         self.set_clocks();
@@ -410,6 +436,26 @@ fn what_a_clock_forgot_that_was_ahead_for_a_while_is_refused() {
         let world = run(with_nonces, OnUnavailable::Reject, &steps);
         assert_eq!(world.proofs[0].granted, [0], "nonces: {with_nonces}");
     }
+}
+
+#[test]
+fn a_life_that_was_to_end_and_could_not_ends_when_it_can() {
+    for with_nonces in [true, false] {
+        let set_back = [Step::Wait(SKEW + 1), Step::Sign(0, 0), Step::Full(true), Step::Clock(None, -5)];
+        // The clock has caught up before there is room again.
+        let mended = [Step::Wait(5), Step::Full(false), Step::Wait(SKEW + 5), Step::Sign(0, 0), Step::Sign(1, 0)];
+        let world = run(with_nonces, OnUnavailable::Reject, &[&set_back[..], &mended].concat());
+        let granted: Vec<usize> = world.proofs.iter().map(|proof| proof.granted.len()).collect();
+        assert_eq!(granted, [1, 1, 1], "nonces: {with_nonces}");
+    }
+}
+
+#[test]
+fn what_was_granted_without_the_store_is_known_to_it_even_where_the_first_attempt_to_say_so_hangs() {
+    let away = [Step::Wait(SKEW + 1), Step::Leave, Step::Wait(2), Step::Sign(0, 0)];
+    let hung = [Step::Stuck(true), Step::Return, Step::Stuck(false), Step::Again(1, false), Step::Again(0, false)];
+    let world = run(false, OnUnavailable::Memory, &[&away[..], &hung].concat());
+    assert_eq!(world.proofs[0].granted, [0]);
 }
 
 proptest! {

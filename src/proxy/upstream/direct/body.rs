@@ -150,7 +150,11 @@ impl Direct {
 
 /// Hexadecimal digits, then perhaps an extension behind `;`, which means nothing here.
 fn chunk_size(line: &[u8]) -> Result<u64, ExchangeError> {
-    let digits = line.split(|byte| *byte == b';').next().unwrap_or_default().trim_ascii_end();
+    let mut digits = line.split(|byte| *byte == b';').next().unwrap_or_default();
+    // No other white space: a bare CR is none (section 2.2).
+    while let [rest @ .., b' ' | b'\t'] = digits {
+        digits = rest;
+    }
     // 64 bits have 16 digits.
     let plain = (1..=16).contains(&digits.len()) && digits.iter().all(u8::is_ascii_hexdigit);
     let digits = std::str::from_utf8(digits).ok().filter(|_| plain).ok_or(ExchangeError::Chunk)?;

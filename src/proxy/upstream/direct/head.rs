@@ -180,13 +180,16 @@ impl Said {
     }
 
     fn coding(&mut self, value: &HeaderValue) {
-        let last = members(value).last();
-        self.coding = Some(last.is_some_and(|coding| coding.eq_ignore_ascii_case(b"chunked")));
+        // An empty list changes nothing, but that there is one.
+        let last = members(value).last().map(|coding| coding.eq_ignore_ascii_case(b"chunked"));
+        self.coding = Some(last.or(self.coding).unwrap_or(false));
     }
 
     /// RFC 9112 section 9.3.
     fn keeps_alive(&self, version: Version) -> bool {
-        !self.close && (version == Version::HTTP_11 || self.keep_alive)
+        // Section 6.3: who sends both may not mean by them what we do.
+        let is_in_two_minds = self.coding.is_some() && self.length != Length::Absent;
+        !self.close && !is_in_two_minds && (version == Version::HTTP_11 || self.keep_alive)
     }
 
     /// RFC 9112 section 6.3.

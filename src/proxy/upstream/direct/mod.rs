@@ -23,6 +23,7 @@ use bytes::BytesMut;
 use http::{HeaderMap, Method, Response};
 use thiserror::Error;
 use tokio::io::{AsyncRead as _, AsyncReadExt as _, AsyncWrite as _, ReadBuf};
+use tokio::task::coop::unconstrained;
 use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::connect::Io;
@@ -45,6 +46,8 @@ pub(super) struct Direct {
     io: Io,
     /// Read, and not taken yet.
     input: BytesMut,
+    /// There was room for more than [`KEPT_ROOM`] in it; what was taken keeps it, and its capacity does not tell.
+    was_roomy: bool,
     output: Vec<u8>,
     /// Empty; its room is for the next head.
     spare: HeaderMap,
@@ -92,6 +95,7 @@ impl Direct {
         Self {
             io,
             input: BytesMut::new(),
+            was_roomy: false,
             output: Vec::new(),
             spare: HeaderMap::new(),
             keep_alive: true,
@@ -115,7 +119,7 @@ impl Direct {
 
     /// Gives back what an idle connection has no use for.
     pub(super) fn rest(&mut self) {
-        if self.input.capacity() > KEPT_ROOM {
+        if std::mem::take(&mut self.was_roomy) {
             self.input = BytesMut::new();
         }
         if self.output.capacity() > KEPT_ROOM {
@@ -141,6 +145,10 @@ impl Direct {
         // Who else is ready on this event loop has its turn first, so that what all of them have to send leaves in a
         // row: an upstream on the same machine is then woken once for many, and not for each.
         tokio::task::yield_now().await;
+        // That turn has heard what came meanwhile: an end, or what nobody asked for and would be taken for the answer.
+        if !self.is_usable() {
+            return Err(SendError::Unsent);
+        }
         let until = Instant::now() + timeout;
         let mut written = 0;
         match poll_fn(|cx| self.in_time(until, cx, |link, cx| link.poll_write_out(&mut written, cx))).await {
@@ -213,6 +221,7 @@ impl Direct {
     fn poll_fill(&mut self, room: usize, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
         if self.input.capacity() - self.input.len() < room.min(MIN_ROOM) {
             self.input.reserve(room);
+            self.was_roomy |= self.input.capacity() > KEPT_ROOM;
         }
         pin!(self.io.read_buf(&mut self.input)).poll(cx)
     }
@@ -224,10 +233,12 @@ impl Patience {
         if timer.deadline() > until {
             timer.as_mut().reset(until);
         }
+        // Who has so much to read that it has used up its turn is still told that it is too late.
+        let mut elapsed = |timer: &mut Pin<Box<Sleep>>| pin!(unconstrained(timer.as_mut())).poll(cx);
         while timer.deadline() < until {
-            ready!(timer.as_mut().poll(cx));
+            ready!(elapsed(timer));
             timer.as_mut().reset(until);
         }
-        timer.as_mut().poll(cx)
+        elapsed(timer)
     }
 }

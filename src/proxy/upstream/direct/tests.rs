@@ -193,6 +193,41 @@ async fn a_pooled_connection_on_which_something_came_is_not_used_again() {
     assert_eq!(talkative.connections(), 2);
 }
 
+#[tokio::test]
+async fn what_came_on_a_pooled_connection_before_the_request_leaves_is_not_its_answer() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let (tell, told) = std::sync::mpsc::channel::<()>();
+    let (say, said) = std::sync::mpsc::channel::<()>();
+    let talkative = std::thread::spawn(move || {
+        use std::io::{Read as _, Write as _};
+        let answer = |stream: &mut std::net::TcpStream| {
+            let mut byte = [0];
+            let mut request = Vec::new();
+            while !request.ends_with(b"\r\n\r\n") {
+                stream.read_exact(&mut byte).unwrap();
+                request.extend(byte);
+            }
+            stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok").unwrap();
+        };
+        let (mut first, _) = listener.accept().unwrap();
+        answer(&mut first);
+        told.recv().unwrap();
+        first.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\nfake").unwrap();
+        say.send(()).unwrap();
+        let (mut second, _) = listener.accept().unwrap();
+        answer(&mut second);
+    });
+    let subject =
+        Subject::new(options(vec![crate::proxy::upstream::Endpoint::Http(address.to_string().parse().unwrap())]));
+    assert_eq!(subject.text(get("/")).await.unwrap(), "ok");
+    // This thread waits, so that the event loop has not heard of it when the connection is taken.
+    tell.send(()).unwrap();
+    said.recv().unwrap();
+    assert_eq!(subject.text(get("/")).await.unwrap(), "ok");
+    talkative.join().unwrap();
+}
+
 /// Feeds a body by `step` bytes; what came of it, and whether it has ended.
 fn feed(mut remaining: Remaining, bytes: &[u8], step: usize) -> Result<(Vec<u8>, Option<String>, bool), ()> {
     // Open and silent: whoever wants more than was fed has to wait.
