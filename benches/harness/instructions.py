@@ -6,6 +6,7 @@ the kernel, nor of what the processor does by itself: valgrind has no SHA instru
 import dataclasses
 import re
 import subprocess
+from pathlib import Path
 
 from . import servers
 from .load import wrk
@@ -21,13 +22,8 @@ LINE = re.compile(r"^\s*([\d,]+)\s*(?:\([^)]*\))?\s+(.*)$")
 
 def count(site: Site, row: Row, seconds: int) -> str:
     """A table: instructions a request by function, without and with what they call."""
-    counted, wrapped = site.folder / "callgrind", site.folder / "gate-under-callgrind"
-    wrapped.write_text("#!/bin/sh\nexec valgrind --tool=callgrind --instr-atstart=no "
-                       f"--callgrind-out-file={counted} {site.tools.gate} \"$@\"\n")
-    wrapped.chmod(0o755)
-    servers.PATIENCE = STARTING
-    site = dataclasses.replace(site, tools=dataclasses.replace(site.tools, gate=wrapped))
-    with row.serve(site) as server:
+    counted = site.folder / "callgrind"
+    with row.serve(under_callgrind(site, counted, "--instr-atstart=no")) as server:
         lead, load = row.traffic.prepare(site, server, seconds)
         wrk(server, lead, LEAD_SECONDS if lead.cycle else LONG_LEAD_SECONDS)
         control = ["callgrind_control", "--instr=on", str(server.pid)]
@@ -36,6 +32,16 @@ def count(site: Site, row: Row, seconds: int) -> str:
     requests = max(answered.requests, 1)
     return "\n\n".join(f"{row.title}, {requests} requests: {what}\n{_annotated(counted, requests, inclusive)}"
                        for what, inclusive in (("by themselves", "no"), ("with what they call", "yes")))
+
+
+def under_callgrind(site: Site, counted: Path, option: str) -> Site:
+    """The same site, whose gates run under callgrind and write to that file."""
+    wrapped = site.folder / "gate-under-callgrind"
+    wrapped.write_text(f"#!/bin/sh\nexec valgrind --tool=callgrind {option} --callgrind-out-file={counted} "
+                       f"{site.tools.gate} \"$@\"\n")
+    wrapped.chmod(0o755)
+    servers.PATIENCE = STARTING
+    return dataclasses.replace(site, tools=dataclasses.replace(site.tools, gate=wrapped))
 
 
 def _annotated(counted: object, requests: int, inclusive: str) -> str:

@@ -1,17 +1,16 @@
 """Which functions the gate runs through until it has answered: callgrind sees each of them.
 
 They are few and lie far apart, and the kernel maps a program by 64 KiB; next to one another (`benches/layout/build.rs`)
-they take a third of the memory at rest. Next to one another for requests was tried too: it gains nothing."""
+they take little more than half of the memory."""
 
-import dataclasses
 import re
 import subprocess
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from . import servers
 from .install import ROOT
+from .instructions import under_callgrind
 from .load import status_of
 from .rows import ROWS
 from .servers import Site
@@ -23,8 +22,6 @@ HEAD = """\
 """
 STARTS = ("public", "tls")
 """Rows whose gates are started: over TLS comes second, so that what it takes in addition stands by itself."""
-STARTING = 60.0
-"""Seconds that a program may take to start under valgrind."""
 SPARE = 4 * 1024
 """Bytes of others that may come along with a function: they cost less than it does where it is not found any more."""
 NAMED = re.compile(r"(c?fn|c?ob)=\((\d+)\)(?: (.+))?$")
@@ -45,13 +42,10 @@ def write(site: Site) -> int:
     """Writes the list; how many patterns it has."""
     functions = _functions(site.tools.gate)
     patterns: dict[str, None] = {}
-    for row in (row for name in STARTS for row in ROWS if row.name == name):
-        counted, wrapped = site.folder / f"callgrind-{row.name}", site.folder / "gate-under-callgrind"
-        wrapped.write_text(f"#!/bin/sh\nexec valgrind --tool=callgrind --demangle=no --callgrind-out-file={counted} "
-                           f"{site.tools.gate} \"$@\"\n")
-        wrapped.chmod(0o755)
-        servers.PATIENCE = STARTING
-        with row.serve(dataclasses.replace(site, tools=dataclasses.replace(site.tools, gate=wrapped))) as server:
+    rows = {row.name: row for row in ROWS}
+    for name in STARTS:
+        counted = site.folder / f"callgrind-{name}"
+        with rows[name].serve(under_callgrind(site, counted, "--demangle=no")) as server:
             request = f"GET /open/orders HTTP/1.1\r\nHost: 127.0.0.1:{server.port}\r\nConnection: close\r\n\r\n"
             status_of(server, request.encode())
             subprocess.run(["callgrind_control", "--dump", str(server.pid)], stdout=subprocess.DEVNULL, check=True)

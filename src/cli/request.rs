@@ -14,7 +14,7 @@ use http_body_util::BodyExt as _;
 
 use crate::client::{AGENT, Answer, Call, Client, ClientError, Credentials, ExchangeError, Grant, Prover, Story, Url};
 use crate::clock::Clock;
-use crate::gate::DPOP;
+use crate::dpop::DPOP;
 use crate::jose::{Algorithm, PrivateKey};
 use crate::secret::Secret;
 use crate::tls::{self, ClientTls};

@@ -6,7 +6,8 @@ use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri};
 use http_body_util::{BodyExt as _, Either, Full, LengthLimitError, Limited};
 use hyper::body::Incoming;
 
-use crate::gate::{DPOP, DPOP_NONCE};
+use crate::dpop::DPOP;
+use crate::gate::DPOP_NONCE;
 use crate::secret::{AccessToken, shortened};
 
 use super::story::Story;

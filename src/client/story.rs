@@ -6,7 +6,7 @@ use bytes::Bytes;
 use http::header::{AUTHORIZATION, LOCATION};
 use http::{HeaderMap, HeaderName, Request, Response};
 
-use crate::gate::DPOP;
+use crate::dpop::DPOP;
 use crate::secret::shortened;
 
 use super::{Proof, Url};

@@ -8,7 +8,9 @@ mod verify;
 pub use check::Check;
 pub use error::ProofError;
 pub use proof::{MAX_JTI_BYTES, MAX_PROOF_BYTES, Proof};
-pub use verify::{BoundKey, Expected, NonceCheck, ProofPolicy, SignatureCheck, VerifiedProof, claimed_key, verify};
+pub use verify::{
+    BoundKey, DPOP, Expected, NonceCheck, ProofPolicy, SignatureCheck, VerifiedProof, claimed_key, verify,
+};
 
 #[cfg(test)]
 mod tests;

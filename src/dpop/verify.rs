@@ -15,6 +15,9 @@ use crate::target::Target;
 use super::proof::ProofClaims;
 use super::{Check, Proof, ProofError};
 
+/// The field that carries a proof (RFC 9449 section 4.1).
+pub const DPOP: HeaderName = HeaderName::from_static("dpop");
+
 /// The operator's part of the rules.
 #[derive(Debug, Clone)]
 pub struct ProofPolicy {
@@ -145,8 +148,7 @@ where
 
 /// Check 1: "There is not more than one DPoP HTTP request header field."
 fn the_only_proof(headers: &HeaderMap) -> Result<&[u8], ProofError> {
-    static DPOP: HeaderName = HeaderName::from_static("dpop");
-    let mut values = headers.get_all(&DPOP).iter();
+    let mut values = headers.get_all(DPOP).iter();
     let value = values.next().ok_or(ProofError::Missing)?;
     if values.next().is_some() {
         return Err(ProofError::Multiple);

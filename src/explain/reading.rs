@@ -10,7 +10,7 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 use crate::clock::Timestamp;
-use crate::gate::DPOP;
+use crate::dpop::DPOP;
 use crate::jose::{Compact, PublicKey, StrictValue};
 use crate::secret::shortened;
 

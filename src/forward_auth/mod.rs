@@ -16,7 +16,8 @@ use arc_swap::ArcSwap;
 use http::{HeaderMap, HeaderValue, Method, StatusCode, Uri};
 
 use crate::clock::{Clock, Timestamp};
-use crate::gate::{DPOP, Facts, Gate, Refusal, Reply, Spend, allowed_origin, write_cors};
+use crate::dpop::DPOP;
+use crate::gate::{Facts, Gate, Refusal, Reply, Spend, allowed_origin, write_cors};
 use crate::journal::{Lap, Recent, Record, Tracer};
 use crate::metrics::{Outcome, RouteMetrics};
 use crate::policy::Route;

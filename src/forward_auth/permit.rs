@@ -4,7 +4,8 @@ use http::header::{AUTHORIZATION, CACHE_CONTROL};
 use http::{HeaderMap, HeaderName, HeaderValue};
 
 use crate::clock::Timestamp;
-use crate::gate::{Admission, DPOP, DPOP_NONCE, Gate};
+use crate::dpop::DPOP;
+use crate::gate::{Admission, DPOP_NONCE, Gate};
 use crate::policy::Route;
 
 /// The client's own credentials.

@@ -8,14 +8,13 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 use serde_json::Value;
 
 use crate::clock::Timestamp;
+use crate::dpop::DPOP;
 use crate::policy::{Auth, Route};
 use crate::token::Claim;
 
 use super::admit::Caller;
 use super::{Admission, AssertionOptions, Gate};
 
-/// RFC 9449 section 4.1.
-pub const DPOP: HeaderName = HeaderName::from_static("dpop");
 /// The claim that stands for the proven key: what the caller has shown, whatever a token has under such a name.
 pub(super) const JKT_CLAIM: &str = "cnf.jkt";
 

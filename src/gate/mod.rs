@@ -29,7 +29,7 @@ pub use admit::{Admission, Facts, Spend};
 pub use assertion::AssertionOptions;
 pub use challenge::{DPOP_NONCE, Reply, error_reply};
 pub use cors::{Preflighted, allowed_origin, write_cors};
-pub use identity::{DPOP, ForwardToken, IdentityOptions};
+pub use identity::{ForwardToken, IdentityOptions};
 pub use members::{has_token, tokens};
 pub use refusal::Refusal;
 pub use waits::Waits;

@@ -8,7 +8,8 @@ use http::header::{AUTHORIZATION, CACHE_CONTROL, CONTENT_LENGTH, COOKIE, EXPECT,
 use http::{HeaderMap, HeaderValue};
 
 use crate::clock::Timestamp;
-use crate::gate::{Admission, DPOP, DPOP_NONCE, Gate, has_token};
+use crate::dpop::DPOP;
+use crate::gate::{Admission, DPOP_NONCE, Gate, has_token};
 use crate::journal::Identifiers;
 use crate::policy::Route;
 use crate::target::{Peer, Target};

@@ -218,8 +218,7 @@ impl MemoryStore {
         let mut held: HashMap<u16, usize> = HashMap::new();
         for shard in &self.shards {
             for tag in lock(shard).tags() {
-                let most = self.counter(tag).map_or(0, |counter| counter.load(Ordering::Relaxed) as usize);
-                if most.saturating_mul(10) > capacity {
+                if self.counter(tag).is_some_and(suspected) {
                     *held.entry(tag).or_default() += 1;
                 }
             }

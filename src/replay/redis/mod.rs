@@ -393,8 +393,10 @@ impl Keys {
     /// another life: what was claimed under a shorter lifetime may be forgotten under a longer one.
     fn new(options: &RedisOptions, terms: Terms) -> Self {
         let prefix = &options.key_prefix;
-        let is_cluster = matches!(options.place.topology, Topology::Cluster(_));
-        let proofs = if is_cluster && hash_tag(prefix).is_none() { format!("{{{prefix}}}") } else { prefix.clone() };
+        let proofs = match options.place.topology {
+            Topology::Cluster(_) => in_one_slot(prefix),
+            Topology::Node(_) | Topology::Sentinel { .. } => prefix.clone(),
+        };
         let Terms { lifetime, clock_skew } = terms;
         Self { epochs: format!("{proofs}epoch:{lifetime}:{clock_skew}:"), trial: format!("{proofs}trial"), proofs }
     }
@@ -410,10 +412,15 @@ fn hash_tag(key: &str) -> Option<&str> {
     key.split_once('{').and_then(|(_, rest)| rest.split_once('}')).map(|(tag, _)| tag).filter(|tag| !tag.is_empty())
 }
 
-/// Whether the keys with that prefix can be made to lie in one slot of a cluster: it has a hash tag, or nothing that
-/// would end the one that is put around it.
+/// The prefix with a hash tag: its own, or all of it.
+fn in_one_slot(prefix: &str) -> String {
+    if hash_tag(prefix).is_some() { prefix.to_owned() } else { format!("{{{prefix}}}") }
+}
+
+/// Whether the keys with that prefix lie in one slot of a cluster: it has a hash tag, or no braces of which one would
+/// end the tag that is put around it.
 pub fn suits_a_cluster(prefix: &str) -> bool {
-    hash_tag(prefix).is_some() || !prefix.contains(['{', '}'])
+    !prefix.is_empty() && (hash_tag(prefix).is_some() || !prefix.contains(['{', '}']))
 }
 
 async fn within<T>(deadline: Instant, answer: impl Future<Output = Result<T, LinkError>>) -> Result<T, LinkError> {
@@ -447,16 +454,14 @@ mod tests {
             ("dpop-gate:jti:", true),
             ("{dpop}:", true),
             ("a{b}c}", true),
-            ("", true),
+            ("", false),
             ("a{b:", false),
             ("{}:", false),
             ("}x:", false),
             ("{}{a}", false),
         ] {
             assert_eq!(suits_a_cluster(prefix), suits, "{prefix}");
-            // As the keys are made of it.
-            let made = if hash_tag(prefix).is_none() { format!("{{{prefix}}}") } else { prefix.to_owned() };
-            assert!(!suits || prefix.is_empty() || hash_tag(&made).is_some(), "{made}");
+            assert!(!suits || hash_tag(&in_one_slot(prefix)).is_some(), "{prefix}");
         }
     }
 }

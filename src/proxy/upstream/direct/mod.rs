@@ -145,7 +145,8 @@ impl Direct {
         // Who else is ready on this event loop has its turn first, so that what all of them have to send leaves in a
         // row: an upstream on the same machine is then woken once for many, and not for each.
         tokio::task::yield_now().await;
-        // That turn has heard what came meanwhile: an end, or what nobody asked for and would be taken for the answer.
+        // That turn has heard what the look at the idle connection (which passes over many that are closed) had not: an
+        // end, or what nobody asked for and would be taken for the answer.
         if !self.is_usable() {
             return Err(SendError::Unsent);
         }

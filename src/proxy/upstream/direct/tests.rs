@@ -12,7 +12,7 @@ use tokio::net::UnixStream;
 
 use super::super::connect::Io;
 use super::super::tests::harness::*;
-use super::super::{Protocol, RequestBody, ResponseBody, UpstreamError, UpstreamOptions};
+use super::super::{Endpoint, Protocol, RequestBody, ResponseBody, UpstreamError, UpstreamOptions};
 use super::body::Chunk;
 use super::{Direct, Remaining};
 
@@ -218,8 +218,7 @@ async fn what_came_on_a_pooled_connection_before_the_request_leaves_is_not_its_a
         let (mut second, _) = listener.accept().unwrap();
         answer(&mut second);
     });
-    let subject =
-        Subject::new(options(vec![crate::proxy::upstream::Endpoint::Http(address.to_string().parse().unwrap())]));
+    let subject = Subject::new(options(vec![Endpoint::Http(address.to_string().parse().unwrap())]));
     assert_eq!(subject.text(get("/")).await.unwrap(), "ok");
     // This thread waits, so that the event loop has not heard of it when the connection is taken.
     tell.send(()).unwrap();
@@ -266,6 +265,8 @@ async fn a_body_is_the_same_however_it_comes() {
         (chunks, "-1\r\n", Err(())),
         (chunks, "\r\n", Err(())),
         (chunks, "5\nhello\r\n", Err(())),
+        (chunks, "5\r\r\nhello\r\n", Err(())),
+        (chunks, "5\x0c\r\nhello\r\n", Err(())),
         (chunks, "5\r\nhello!\r\n", Err(())),
         (chunks, "5\r\nhello\n0\r\n\r\n", Err(())),
         (chunks, "0\r\nX A: 1\r\n\r\n", Err(())),
