@@ -156,6 +156,55 @@ async fn a_store_that_lost_its_data_refuses_it_without_nonces_too() {
     replicas.refused_everywhere(&client, &spent).await;
 }
 
+/// The model knows the rule; here is the script.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_epoch_that_ends_too_late_was_written_by_a_clock_that_is_set_back() {
+    let redis = Redis::start().await;
+    let replicas = Replicas::start(&redis.url()).await;
+    let client = replicas.client().await;
+    let epoch_key = redis.cli(&["KEYS", "dpop-gate:jti:epoch:*"]);
+    let first = redis.cli(&["GET", &epoch_key]);
+    assert!(first.ends_with(":60:15"), "LIFE:SINCE:LIFETIME:SKEW: {first}");
+    assert!(redis.cli(&["TTL", &epoch_key]).parse::<u64>().unwrap() <= 15);
+    let spent = client.get("/orders/1").prepare();
+    assert_eq!(client.send(&spent).await.status, 200);
+    for (change, other) in [(["PEXPIRE", "13000"], false), (["PEXPIRE", "60000"], true), (["SET", "another's"], true)] {
+        let before = redis.cli(&["GET", &epoch_key]);
+        let [command, value] = change;
+        redis.cli(&[command, &epoch_key, value]);
+        let looked = || async {
+            let left = redis.cli(&["PTTL", &epoch_key]).parse::<u64>().ok()?;
+            (13_000..=15_000).contains(&left).then_some(())
+        };
+        until("a gate to look", looked).await;
+        assert_eq!(redis.cli(&["GET", &epoch_key]) != before, other, "{change:?}");
+        replicas.served_again(&client).await;
+        replicas.refused_everywhere(&client, &spent).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn gates_with_different_lifetimes_share_a_life_and_keep_proofs_for_the_longest() {
+    let redis = Redis::start().await;
+    let mut replicas = Replicas::start(&redis.url()).await;
+    replicas.settings["dpop"]["proof_lifetime"] = json!("5m");
+    let longer = Gates::new(&replicas.settings);
+    replicas.gates.push(longer.start().await);
+    let client = replicas.client().await;
+    replicas.served_again(&client).await;
+    for key in redis.cli(&["KEYS", "dpop-gate:jti:*"]).lines().filter(|key| !key.contains("epoch")) {
+        redis.cli(&["DEL", key]);
+    }
+    let spent = client.get("/orders/1").prepare();
+    assert_eq!(client.send(&spent).await.status, 200, "of one life: no gate challenges another's clients");
+    replicas.refused_everywhere(&client, &spent).await;
+    assert_eq!(redis.proofs("dpop-gate:jti:"), 1);
+    let keys = redis.cli(&["KEYS", "dpop-gate:jti:*"]);
+    let proof = keys.lines().find(|key| key.len() == "dpop-gate:jti:".len() + 32).unwrap();
+    let kept: u64 = redis.cli(&["TTL", proof]).parse().unwrap();
+    assert!(kept > 290, "{kept} s");
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn without_the_store_requests_are_refused_in_time_and_served_when_it_is_back() {
     let mut redis = Redis::start().await;

@@ -9,7 +9,7 @@ use tracing::{info, warn};
 
 use super::error::LinkError;
 use super::link::{Begin, Link};
-use super::{ATTEMPT, CLOCKS_APART_SECS, OnUnavailable, Shared, State, begin};
+use super::{ATTEMPT, CLOCKS_APART_SECS, OnUnavailable, Shared, State};
 
 /// Between two looks at a master that serves.
 const WATCH: Duration = Duration::from_secs(1);
@@ -50,10 +50,10 @@ impl Shared {
     async fn refresh(&self, link: &Link) -> Result<(), LinkError> {
         let stood_in = self.stood_in.load(Ordering::Relaxed);
         let is_covered = stood_in == self.covered.load(Ordering::Relaxed);
-        let mut epoch = begin(link, if is_covered { Begin::IfMissing } else { Begin::Anew }).await?;
+        let mut epoch = self.begin(link, if is_covered { Begin::IfUnfit } else { Begin::Anew }).await?;
         if epoch.life.number() == self.ended.load(Ordering::SeqCst) {
             // It was to end, and the store did not take that, or its answer did not come.
-            epoch = begin(link, Begin::Anew).await?;
+            epoch = self.begin(link, Begin::Anew).await?;
         }
         // Only now: this may be given up at any `await`.
         self.covered.store(stood_in, Ordering::Relaxed);

@@ -4,21 +4,34 @@ use tokio::time::timeout;
 
 use crate::nonce::Life;
 
+use super::CLOCKS_APART_SECS;
 use super::connect::{ASK, Connector};
 use super::error::LinkError;
 use super::pipe::Pipe;
 use super::place::Address;
 use super::resp::{Commands, Replies, Reply};
-use super::verdict::{Answer, Epoch};
+use super::verdict::{Answer, Epoch, Terms};
 
 /// An epoch that nobody asked for in this long is gone, and a new one begins: refusing a little, accepting nothing.
-const EPOCH_SECS: u64 = 86_400;
+const EPOCH_SECS: u64 = 15;
+/// Proofs are kept for so long beyond their end: longer than an epoch, by the steps of a clock that pass for none and the
+/// parts of seconds. A clock that goes ahead and has proofs forgotten too early thus has the epoch forgotten first.
+pub(super) const KEPT_BEYOND_SECS: u64 = EPOCH_SECS + CLOCKS_APART_SECS + 1;
 
-/// Reads the epoch or begins one, with the store's own time, at once.
-const EPOCH_SCRIPT: &str = "local epoch = redis.call('GET', KEYS[1]) \
-    if not epoch or ARGV[3] == 'anew' then \
-    epoch = ARGV[1] .. ':' .. redis.call('TIME')[1] redis.call('SET', KEYS[1], epoch) end \
-    redis.call('EXPIRE', KEYS[1], ARGV[2]) return epoch";
+/// Reads the epoch, or begins one with the store's own time, at once. It begins anew where the one that is there ends
+/// too late, for that was written by a clock which has been set back since, or for gates with shorter terms, which did
+/// not keep proofs for long enough.
+const EPOCH_SCRIPT: &str = "local key, life, anew = KEYS[1], ARGV[1], ARGV[6] == 'anew' \
+    local keep, apart = tonumber(ARGV[2]), tonumber(ARGV[3]) \
+    local lifetime, skew = tonumber(ARGV[4]), tonumber(ARGV[5]) \
+    local epoch, left = redis.call('GET', key), redis.call('PTTL', key) \
+    local kept, skewed = string.match(epoch or '', '^%x+:%d+:(%d+):(%d+)$') \
+    kept, skewed = tonumber(kept or -1), tonumber(skewed or -1) \
+    if anew or kept < lifetime or skewed < skew or left > keep + apart then \
+    epoch = string.format('%s:%s:%d:%d', life, redis.call('TIME')[1], math.max(kept, lifetime), math.max(skewed, skew)) \
+    redis.call('SET', key, epoch, 'PX', keep) \
+    elseif left < keep then redis.call('PEXPIRE', key, keep) end \
+    return epoch";
 
 /// A connection to a master that was found fit.
 #[derive(Debug)]
@@ -33,7 +46,7 @@ pub(super) struct Link {
 /// Whether the epoch that is there will do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Begin {
-    IfMissing,
+    IfUnfit,
     Anew,
 }
 
@@ -81,16 +94,18 @@ impl Link {
         self.pipe.ask(&question).await
     }
 
-    /// The epoch; begun now, with the number offered, where it is missing.
-    pub(super) async fn epoch(&self, offered: Life, begin: Begin) -> Result<Epoch, LinkError> {
+    /// The epoch; begun now, with the number offered, where the one that is there will not do.
+    pub(super) async fn epoch(&self, offered: Life, terms: Terms, begin: Begin) -> Result<Epoch, LinkError> {
         let anew: &[u8] = match begin {
-            Begin::IfMissing => b"",
+            Begin::IfUnfit => b"",
             Begin::Anew => b"anew",
         };
-        let (offered, seconds) = (Epoch::offer(offered), EPOCH_SECS.to_string());
-        let (script, key) = (EPOCH_SCRIPT.as_bytes(), self.epoch_key.as_bytes());
+        let numbers = [EPOCH_SECS * 1000, CLOCKS_APART_SECS * 1000, terms.lifetime, terms.clock_skew];
+        let (offered, numbers) = (Epoch::offer(offered), numbers.map(|number| number.to_string()));
+        let [keep, apart, lifetime, skew] = numbers.each_ref().map(|number| number.as_bytes());
+        let (script, key, life) = (EPOCH_SCRIPT.as_bytes(), self.epoch_key.as_bytes(), offered.as_bytes());
         let mut call = Commands::default();
-        call.add([b"EVAL", script, b"1", key, offered.as_bytes(), seconds.as_bytes(), anew]);
+        call.add([b"EVAL", script, b"1", key, life, keep, apart, lifetime, skew, anew]);
         let replies = self.pipe.ask(&call).await?;
         let [epoch] = replies.read()?;
         epoch.text().and_then(Epoch::parse).ok_or(LinkError::Unreadable("epoch"))

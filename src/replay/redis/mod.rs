@@ -5,17 +5,20 @@
 //! and its value is a random number that goes with the data. A nonce carries the number of the life that it was issued
 //! in, so a proof from before a restart, a failover to a replica that had not everything yet, or a flush is refused,
 //! whatever the clocks say; its client mends itself with a new nonce. Without nonces, `iat` against the epoch's time
-//! does the same, for as long as `clock_skew`.
+//! does the same, for as long as `clock_skew`. Gates with different terms share a life: the longest hold for all.
 //!
 //! This process' own [`MemoryStore`] stands in front: a plain replay costs no round trip. While the store cannot be
 //! reached it may stand in (`on_unavailable: memory`): then only nonces issued during such a time count.
 //!
 //! Clocks: a proof has to be alive by the gate's clock and by the store's, so that one of them may be wrong. A store's
-//! clock that is set back ends its life.
+//! clock that is set back ends its life: a gate that looks sees it, and one that comes later finds an epoch that ends
+//! too late, or none.
 //!
 //! Possible mistakes: it refuses a proof that was not spent (a claim whose answer never came). It accepts one twice
 //! only where the memory stands in, once at each process; or with nonces off, on both sides of a network that splits
-//! masters, or after the store's clock was set back and its data lost at once.
+//! masters, or after the store's clock was set back and its data lost at once; or where the store's clock goes ahead by
+//! more than [`link::KEPT_BEYOND_SECS`] and is put right before any gate looks, and the store drops the proof meanwhile
+//! but not the epoch.
 
 mod connect;
 mod error;
@@ -44,7 +47,7 @@ use crate::nonce::Life;
 use super::{MemoryStore, ProofId, ReplayError};
 
 use connect::Connector;
-use link::{Begin, Link};
+use link::{Begin, KEPT_BEYOND_SECS, Link};
 use verdict::{Answer, Epoch, Terms};
 
 pub use error::LinkError;
@@ -128,6 +131,8 @@ struct Shared {
     options: RedisOptions,
     terms: Terms,
     keys: Keys,
+    /// The longest lifetime of all gates that use the store, as last heard of, in seconds.
+    kept: AtomicU64,
     connector: Connector,
     clock: Clock,
     metrics: RedisMetrics,
@@ -196,7 +201,8 @@ impl RedisStore {
         let terms = Terms { lifetime: whole_secs(options.proof_lifetime), clock_skew: whole_secs(options.clock_skew) };
         metrics.up.set(0);
         let shared = Arc::new(Shared {
-            keys: Keys::new(&options, terms),
+            keys: Keys::new(&options),
+            kept: AtomicU64::new(terms.lifetime),
             terms,
             connector,
             started: clock.now(),
@@ -236,9 +242,10 @@ impl RedisStore {
         };
         // What has been spent here needs no round trip.
         shared.front.claim(proof, now)?;
-        let key = shared.keys.of(proof);
-        match within(deadline, link.claim(&key, shared.terms.expiry(proof) + CLOCKS_APART_SECS)).await {
-            Ok(answer) => shared.judge(&link, proof, answer, deadline).await,
+        let kept = shared.kept.load(Ordering::Relaxed);
+        let until = Terms { lifetime: kept, ..shared.terms }.expiry(proof).saturating_add(KEPT_BEYOND_SECS);
+        match within(deadline, link.claim(&shared.keys.of(proof), until)).await {
+            Ok(answer) => shared.judge(&link, proof, answer, kept, deadline).await,
             Err(error) => shared.undecided(&link, proof, error),
         }
     }
@@ -254,7 +261,7 @@ impl RedisStore {
             return shared.stand_in(proof);
         };
         match within(deadline, link.look(&shared.keys.of(proof))).await {
-            Ok(answer) => shared.judge(&link, proof, answer, deadline).await,
+            Ok(answer) => shared.judge(&link, proof, answer, u64::MAX, deadline).await,
             Err(error) => shared.undecided(&link, proof, error),
         }
     }
@@ -316,14 +323,20 @@ impl Shared {
         }
     }
 
+    /// What the answer means for a proof that the store keeps for a lifetime of `kept` seconds.
     async fn judge(
         &self,
         link: &Arc<Link>,
         proof: &ProofId,
         answer: Answer,
+        kept: u64,
         deadline: Instant,
     ) -> Result<(), ReplayError> {
         match within(deadline, self.present(link, &answer)).await {
+            // A gate that came just now takes proofs for longer than this one is kept.
+            Ok(epoch) if epoch.terms.lifetime > kept => {
+                Err(if proof.nonce.is_some() { ReplayError::OtherLife } else { ReplayError::BeforeFloor })
+            }
             Ok(epoch) => self.terms.judge(proof, &answer, epoch),
             Err(error) => self.undecided(link, proof, error),
         }
@@ -335,11 +348,11 @@ impl Shared {
         let latest = self.latest.fetch_max(answer.time, Ordering::SeqCst);
         let was_set_back = answer.time.saturating_add(CLOCKS_APART_SECS) < latest;
         let epoch = match answer.epoch {
-            None => begin(link, Begin::IfMissing).await?,
+            None => self.begin(link, Begin::IfUnfit).await?,
             Some(epoch) if was_set_back => {
                 // Answers from before the new life may still be on their way.
                 self.ended.store(epoch.life.number(), Ordering::SeqCst);
-                let epoch = begin(link, Begin::Anew).await?;
+                let epoch = self.begin(link, Begin::Anew).await?;
                 self.latest.store(answer.time, Ordering::SeqCst);
                 epoch
             }
@@ -350,7 +363,12 @@ impl Shared {
         Ok(epoch)
     }
 
+    async fn begin(&self, link: &Link, begin: Begin) -> Result<Epoch, LinkError> {
+        link.epoch(random_life()?, self.terms, begin).await
+    }
+
     fn heard(&self, epoch: Epoch) {
+        self.kept.store(epoch.terms.lifetime.max(self.terms.lifetime), Ordering::Relaxed);
         if self.life.swap(epoch.life.number(), Ordering::Relaxed) != epoch.life.number() {
             info!(since = epoch.since, "a new life of the replay store: clients get new nonces");
         }
@@ -389,16 +407,14 @@ impl Shared {
 }
 
 impl Keys {
-    /// In a cluster all keys are in one slot, so that the epoch is read where the proof is claimed. Other terms are
-    /// another life: what was claimed under a shorter lifetime may be forgotten under a longer one.
-    fn new(options: &RedisOptions, terms: Terms) -> Self {
+    /// In a cluster all keys are in one slot, so that the epoch is read where the proof is claimed.
+    fn new(options: &RedisOptions) -> Self {
         let prefix = &options.key_prefix;
         let proofs = match options.place.topology {
             Topology::Cluster(_) => in_one_slot(prefix),
             Topology::Node(_) | Topology::Sentinel { .. } => prefix.clone(),
         };
-        let Terms { lifetime, clock_skew } = terms;
-        Self { epochs: format!("{proofs}epoch:{lifetime}:{clock_skew}:"), trial: format!("{proofs}trial"), proofs }
+        Self { epochs: format!("{proofs}epoch:"), trial: format!("{proofs}trial"), proofs }
     }
 
     /// Of fixed length, and nothing in it that a client wrote.
@@ -425,10 +441,6 @@ pub fn suits_a_cluster(prefix: &str) -> bool {
 
 async fn within<T>(deadline: Instant, answer: impl Future<Output = Result<T, LinkError>>) -> Result<T, LinkError> {
     timeout_at(deadline, answer).await.unwrap_or(Err(LinkError::Timeout))
-}
-
-async fn begin(link: &Link, begin: Begin) -> Result<Epoch, LinkError> {
-    link.epoch(random_life()?, begin).await
 }
 
 /// A number for a life that may begin.

@@ -12,6 +12,7 @@ use std::sync::{Mutex, MutexGuard};
 use prometheus::{IntCounter, IntGauge};
 use proptest::prelude::*;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream, duplex};
+use tokio::runtime::{Builder, Runtime};
 use tokio::sync::watch;
 
 use super::super::{MemoryOptions, ReplayStore};
@@ -24,6 +25,8 @@ use tokio::time::sleep;
 const START: u64 = 1_800_000_000;
 const LIFETIME: u64 = 60;
 const SKEW: u64 = 15;
+/// While time passes gates look at the server more often than this, in seconds.
+const LOOKED_AT: u64 = 10;
 
 /// What a server knows, as far as the store asks.
 #[derive(Debug, Clone)]
@@ -96,8 +99,8 @@ impl Server {
 
 impl Data {
     fn answer(&mut self, command: &[String]) -> String {
+        self.expire();
         let time = self.time;
-        self.keys.retain(|_, (_, end)| end.is_none_or(|end| end > time));
         let words: Vec<&str> = command.iter().map(String::as_str).collect();
         match words[..] {
             ["INFO", "replication"] => bulk(&format!("role:master\r\nmaster_replid:{}\r\n", self.history)),
@@ -116,17 +119,35 @@ impl Data {
                 "+OK\r\n".to_owned()
             }
             // What the script says, in the model's words.
-            ["EVAL", _, "1", key, life, _, anew] => {
-                if anew == "anew" || !self.keys.contains_key(key) {
-                    if self.is_full {
-                        return OUT_OF_MEMORY.to_owned();
+            ["EVAL", _, "1", key, life, keep, apart, lifetime, skew, anew] => {
+                let [keep, apart, lifetime, skew] =
+                    [keep, apart, lifetime, skew].map(|word| word.parse::<u64>().unwrap());
+                let (keep, apart) = (keep / 1000, apart / 1000);
+                let mut terms = (lifetime, skew);
+                if let Some((epoch, end)) = self.keys.get_mut(key) {
+                    let there = Epoch::parse(epoch).unwrap().terms;
+                    let ends = end.unwrap();
+                    terms = (lifetime.max(there.lifetime), skew.max(there.clock_skew));
+                    let is_fit = terms == (there.lifetime, there.clock_skew) && ends <= time + keep + apart;
+                    if anew != "anew" && is_fit {
+                        *end = Some(ends.max(time + keep));
+                        return bulk(epoch);
                     }
-                    self.keys.insert(key.to_owned(), (format!("{life}:{time}"), None));
                 }
-                bulk(&self.keys[key].0)
+                if self.is_full {
+                    return OUT_OF_MEMORY.to_owned();
+                }
+                let epoch = format!("{life}:{time}:{}:{}", terms.0, terms.1);
+                self.keys.insert(key.to_owned(), (epoch.clone(), Some(time + keep)));
+                bulk(&epoch)
             }
             ref other => panic!("a command that the model does not know: {other:?}"),
         }
+    }
+
+    fn expire(&mut self) {
+        let time = self.time;
+        self.keys.retain(|_, (_, end)| end.is_none_or(|end| end > time));
     }
 }
 
@@ -173,6 +194,8 @@ enum Step {
     Leave,
     Return,
     RestartGate(usize),
+    /// The same, with another lifetime of proofs.
+    Lifetime(usize, u64),
     /// Whose clock is wrong, and by how much: one at a time.
     Clock(Option<usize>, i64),
     /// The server takes nothing new, or does again.
@@ -180,10 +203,12 @@ enum Step {
     /// The server answers no script, or does again on new connections.
     Stuck(bool),
     Wait(u64),
+    /// The same at once: nobody looked meanwhile, as where all machines were suspended.
+    Suspend(u64),
 }
 
 /// A clock of one gate, or (`None`) of the server.
-const STEPS: [Step; 17] = [
+const STEPS: [Step; 19] = [
     Step::Sign(0, 0),
     Step::Sign(1, SKEW),
     Step::Again(0, true),
@@ -196,11 +221,13 @@ const STEPS: [Step; 17] = [
     Step::Leave,
     Step::Return,
     Step::RestartGate(0),
+    Step::Lifetime(1, 300),
     Step::Clock(Some(0), 30),
     Step::Clock(Some(0), -30),
     Step::Clock(None, 30),
     Step::Clock(None, 0),
     Step::Wait(40),
+    Step::Suspend(40),
 ];
 
 /// A proof as its client made it.
@@ -226,6 +253,7 @@ struct World {
 struct Gate {
     store: ReplayStore,
     clock: Arc<AtomicU64>,
+    lifetime: u64,
 }
 
 impl World {
@@ -248,14 +276,14 @@ impl World {
             on_unavailable,
             proofs: Vec::new(),
         };
-        world.gates = (0..2).map(|_| world.gate()).collect();
+        world.gates = (0..2).map(|_| world.gate(LIFETIME)).collect();
         world
     }
 
-    fn gate(&self) -> Gate {
+    fn gate(&self, lifetime: u64) -> Gate {
         let clock = Arc::new(AtomicU64::new(self.now * 1_000_000));
-        let lifetime = Duration::from_secs(LIFETIME);
-        let memory = MemoryOptions { capacity: 8, proof_lifetime: lifetime, floor: None };
+        let proof_lifetime = Duration::from_secs(lifetime);
+        let memory = MemoryOptions { capacity: 8, proof_lifetime, floor: None };
         let front = Arc::new(MemoryStore::new(memory, IntGauge::new("entries", "entries").unwrap()));
         let place = Place::parse("redis://model").unwrap();
         let connector = Connector { place: place.clone(), tls: None, model: Some(self.server.clone()) };
@@ -265,7 +293,7 @@ impl World {
             key_prefix: "p:".to_owned(),
             timeout: Duration::from_millis(50),
             on_unavailable: self.on_unavailable,
-            proof_lifetime: lifetime,
+            proof_lifetime,
             clock_skew: Duration::from_secs(SKEW),
         };
         let metrics = RedisMetrics {
@@ -273,14 +301,19 @@ impl World {
             up: IntGauge::new("up", "up").unwrap(),
         };
         let store = RedisStore::over(connector, options, Clock::Manual(Arc::clone(&clock)), front, metrics);
-        Gate { store: ReplayStore::Redis(store), clock }
+        Gate { store: ReplayStore::Redis(store), clock, lifetime }
     }
 
     /// Sets every clock to what it shows now.
     fn set_clocks(&self) {
         let (whose, by) = self.wrong;
         let shown = |own: Option<usize>| if own == whose { self.now.saturating_add_signed(by) } else { self.now };
-        self.server.data().time = shown(None);
+        {
+            let mut data = self.server.data();
+            data.time = shown(None);
+            // A server does so unasked.
+            data.expire();
+        }
         for (index, gate) in self.gates.iter().enumerate() {
             gate.clock.store(shown(Some(index)) * 1_000_000, Ordering::SeqCst);
         }
@@ -312,17 +345,30 @@ impl World {
                 self.server.cut();
             }
             Step::Return => self.server.data().is_down = false,
-            Step::RestartGate(gate) => self.gates[gate] = self.gate(),
+            Step::RestartGate(gate) => self.gates[gate] = self.gate(self.gates[gate].lifetime),
+            Step::Lifetime(gate, lifetime) => self.gates[gate] = self.gate(lifetime),
             Step::Clock(whose, by) => self.wrong = (whose, by),
             Step::Full(is_full) => self.server.data().is_full = is_full,
             Step::Stuck(is_stuck) => {
                 self.server.data().is_stuck = is_stuck;
                 self.server.cut();
             }
-            Step::Wait(seconds) => self.now += seconds,
+            Step::Wait(mut seconds) => {
+                while seconds > LOOKED_AT {
+                    seconds -= LOOKED_AT;
+                    self.now += LOOKED_AT;
+                    self.settle().await;
+                }
+                self.now += seconds;
+            }
+            Step::Suspend(seconds) => self.now += seconds,
         }
+        self.settle().await;
+    }
+
+    /// Connections are found broken, and made again: the keepers' pauses are the only thing that waits.
+    async fn settle(&self) {
         self.set_clocks();
-        // Connections are found broken, and made again: the keepers' pauses are the only thing that waits.
         sleep(Duration::from_secs(3)).await;
     }
 
@@ -341,7 +387,7 @@ impl World {
         let at = &self.gates[gate];
         let now = Timestamp::from_micros(at.clock.load(Ordering::SeqCst));
         let proof = &self.proofs[index];
-        if proof.iat > now.as_secs() + SKEW || proof.iat + LIFETIME < now.as_secs() {
+        if proof.iat > now.as_secs() + SKEW || proof.iat + at.lifetime < now.as_secs() {
             return;
         }
         let nonce: Option<Accepted> = match (&self.nonces, &proof.nonce) {
@@ -365,9 +411,12 @@ impl World {
     }
 }
 
+fn runtime() -> Runtime {
+    Builder::new_current_thread().enable_time().start_paused(true).build().unwrap()
+}
+
 fn run(with_nonces: bool, on_unavailable: OnUnavailable, steps: &[Step]) -> World {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
-    runtime.block_on(async {
+    runtime().block_on(async {
         let mut world = World::new(with_nonces, on_unavailable);
         sleep(Duration::from_secs(1)).await;
         for step in steps {
@@ -435,6 +484,56 @@ fn what_a_clock_forgot_that_was_ahead_for_a_while_is_refused() {
         steps.extend([Step::Clock(None, 0), Step::Again(1, false)]);
         let world = run(with_nonces, OnUnavailable::Reject, &steps);
         assert_eq!(world.proofs[0].granted, [0], "nonces: {with_nonces}");
+    }
+}
+
+/// All gates are cut off meanwhile; the same when it is only just enough; or the gates have seen it and are restarted.
+#[test]
+fn what_a_clock_forgot_that_was_ahead_while_no_gate_looked_is_refused() {
+    let unseen = [Step::Leave, Step::Clock(None, 90), Step::Clock(None, 0), Step::Return];
+    let short = [Step::Wait(50), Step::Leave, Step::Clock(None, 14), Step::Clock(None, 0), Step::Return];
+    let seen: Vec<Step> = (1..=9).map(|tens| Step::Clock(None, tens * 10)).collect();
+    let restarted = [Step::Leave, Step::RestartGate(0), Step::RestartGate(1), Step::Clock(None, 0), Step::Return];
+    for between in [&unseen[..], &short, &[&seen[..], &restarted].concat()] {
+        for with_nonces in [true, false] {
+            let steps = [&[Step::Wait(SKEW + 1), Step::Sign(0, 0)], between, &[Step::RestartGate(0)]].concat();
+            for gate in [0, 1] {
+                let world = run(with_nonces, OnUnavailable::Reject, &[&steps[..], &[Step::Again(gate, true)]].concat());
+                assert_eq!(world.proofs[0].granted, [0], "nonces: {with_nonces} {steps:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn gates_with_different_terms_are_of_one_life_and_keep_proofs_for_the_longest() {
+    for with_nonces in [true, false] {
+        let mixed = [Step::Lifetime(1, 300), Step::Wait(SKEW + 1), Step::Sign(0, 0), Step::Sign(1, 0)];
+        let later = [Step::Wait(100), Step::Again(1, false), Step::Lifetime(1, 60), Step::Sign(1, 0), Step::Sign(0, 0)];
+        let world = run(with_nonces, OnUnavailable::Reject, &[&mixed[..], &later].concat());
+        let granted: Vec<_> = world.proofs.iter().map(|proof| proof.granted.clone()).collect();
+        assert_eq!(granted, [[0], [1], [1], [0]], "nonces: {with_nonces}");
+    }
+}
+
+/// A client has a nonce of that gate before the other has looked again.
+#[test]
+fn what_a_gate_that_came_just_now_would_take_for_longer_than_it_is_kept_is_refused() {
+    for lifetime in [LIFETIME, 300] {
+        runtime().block_on(async {
+            let mut world = World::new(true, OnUnavailable::Reject);
+            world.step(Step::Flush).await;
+            world.gates[1] = world.gate(lifetime);
+            sleep(Duration::from_millis(5)).await;
+            for jti in [0, 1] {
+                let nonces = world.nonces.as_ref().unwrap();
+                let nonce = Some(nonces.issue(Timestamp::from_secs(world.now), world.gates[1].store.life()));
+                world.proofs.push(Proof { jti, iat: world.now, nonce, granted: Vec::new() });
+                world.send(0, world.proofs.len() - 1).await;
+            }
+            let granted: Vec<_> = world.proofs.iter().map(|proof| proof.granted.len()).collect();
+            assert_eq!(granted, if lifetime == LIFETIME { [1, 1] } else { [0, 1] });
+        });
     }
 }
 

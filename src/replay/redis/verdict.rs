@@ -4,11 +4,14 @@ use crate::nonce::Life;
 
 use super::super::{ProofId, ReplayError};
 
-/// A life of the store, and the second in which it began, by the store's own clock.
+/// A life of the store.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Epoch {
     pub(super) life: Life,
+    /// The second in which it began, by the store's own clock.
     pub(super) since: u64,
+    /// The longest of all gates that use it.
+    pub(super) terms: Terms,
 }
 
 /// What the store said, all of it within one round trip.
@@ -30,26 +33,28 @@ pub(super) struct Terms {
 }
 
 impl Epoch {
-    /// How it is written: `LIFE:SECOND`; the store adds the second.
+    /// Of how it is written, the life: `LIFE:SINCE:LIFETIME:SKEW`.
     pub(super) fn offer(life: Life) -> String {
         format!("{:016x}", life.number())
     }
 
     pub(super) fn parse(text: &str) -> Option<Self> {
-        let (life, since) = text.split_once(':')?;
-        let life = Life::shared(u64::from_str_radix(life, 16).ok()?)?;
-        Some(Self { life, since: since.parse().ok()? })
+        let mut parts = text.split(':');
+        let life = Life::shared(u64::from_str_radix(parts.next()?, 16).ok()?)?;
+        let mut seconds = || parts.next()?.parse().ok();
+        let (since, terms) = (seconds()?, Terms { lifetime: seconds()?, clock_skew: seconds()? });
+        Some(Self { life, since, terms })
     }
 }
 
 impl Terms {
-    /// When the store may forget a proof: it is accepted to the end of `iat + lifetime`, and not a second more.
+    /// The second from which on a proof is accepted no more: it was to the end of `iat + lifetime`.
     pub(super) fn expiry(self, proof: &ProofId) -> u64 {
         proof.iat.saturating_add(self.lifetime).saturating_add(1)
     }
 
-    /// The verdict. Wherever the gates' clocks stand, the store's own must find the proof alive: by that clock it is
-    /// forgotten.
+    /// The verdict of a gate with these terms. Wherever the gates' clocks stand, the store's own must find the proof
+    /// alive: by that clock it is forgotten.
     pub(super) fn judge(self, proof: &ProofId, answer: &Answer, epoch: Epoch) -> Result<(), ReplayError> {
         if !answer.is_new {
             return Err(ReplayError::Replayed);
@@ -59,11 +64,13 @@ impl Terms {
             Some(nonce) if nonce.life != epoch.life => return Err(ReplayError::OtherLife),
             Some(_) => {}
             // Without nonces only `iat` tells. None later than the store's clock and the skew is granted, so whatever
-            // was granted in an earlier life is dated at or before the end of that skew.
+            // was granted in an earlier life is dated at or before the end of the longest skew.
             None if proof.iat > answer.time.saturating_add(self.clock_skew) => {
                 return Err(ReplayError::AheadOfStore);
             }
-            None if proof.iat <= epoch.since.saturating_add(self.clock_skew) => return Err(ReplayError::BeforeFloor),
+            None if proof.iat <= epoch.since.saturating_add(epoch.terms.clock_skew) => {
+                return Err(ReplayError::BeforeFloor);
+            }
             None => {}
         }
         if answer.time >= self.expiry(proof) {
