@@ -116,6 +116,10 @@ impl Activity {
         }
     }
 
+    fn has_left(&self) -> bool {
+        matches!(self.lock().phase, Phase::Tunnel)
+    }
+
     /// When the connection's time is up, and what then; `None` while nothing is being waited for.
     /// `closing`: it was asked to close before.
     pub(super) fn deadline(&self, limits: &Limits, closing: bool) -> Option<(Instant, Cut)> {
@@ -320,6 +324,13 @@ impl<IO> Watched<IO> {
         Self { io, activity, stalled: false, lingering: None, _open: open }
     }
 
+    /// A response that leaves HTTP/1 is known by its request, not by its bytes: those of a body may look like it.
+    fn before_write(&mut self) {
+        if self.io.asks_to_leave() && self.activity.has_left() {
+            self.io.leave();
+        }
+    }
+
     fn wrote<T>(&mut self, result: Poll<T>) -> Poll<T> {
         if result.is_pending() != self.stalled {
             self.stalled = result.is_pending();
@@ -345,6 +356,7 @@ impl<IO: AsyncRead + Unpin> AsyncRead for Watched<IO> {
 
 impl<IO: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Watched<IO> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        self.before_write();
         let result = Pin::new(&mut self.io).poll_write(cx, buf);
         self.wrote(result)
     }
@@ -354,6 +366,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Watched<IO> {
         cx: &mut Context<'_>,
         bufs: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
+        self.before_write();
         let result = Pin::new(&mut self.io).poll_write_vectored(cx, bufs);
         self.wrote(result)
     }

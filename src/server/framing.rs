@@ -17,8 +17,6 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 const KEPT_LINE_BYTES: usize = 128;
 /// What a client of HTTP/2 with prior knowledge begins with (RFC 9113 section 3.4).
 const HTTP2_PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n";
-/// What a response begins with after which the connection is no longer HTTP.
-const SWITCHED: &[u8] = b"HTTP/1.1 101";
 /// No head, no chunk and no trailer ends like this; what hyper has of one by now ends here, and is malformed: a head by
 /// its empty line behind a NUL, a chunk's size by its LF, a trailer by its CR without LF.
 const MALFORMED_END: &[u8] = b"\0\n\n\r\0";
@@ -43,6 +41,16 @@ impl<IO> Framed<IO> {
             State::Length(_) | State::ChunkSize | State::Chunk(_) | State::ChunkEnd | State::Trailers => true,
             State::Fresh | State::Start | State::Fields | State::Opaque | State::Refused => false,
         }
+    }
+
+    /// Whether the last request asks to leave HTTP/1, and nothing has come of that so far.
+    pub(super) fn asks_to_leave(&self) -> bool {
+        self.framing.head.upgrade && self.framing.state != State::Opaque
+    }
+
+    /// It is granted: the bytes to come are nobody's here.
+    pub(super) fn leave(&mut self) {
+        self.framing.leave();
     }
 
     fn owes_verdict(&self) -> bool {
@@ -70,7 +78,6 @@ impl<IO: AsyncRead + Unpin> AsyncRead for Framed<IO> {
 
 impl<IO: AsyncWrite + Unpin> AsyncWrite for Framed<IO> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        self.framing.answered(bytes);
         Pin::new(&mut self.io).poll_write(cx, bytes)
     }
 
@@ -79,9 +86,6 @@ impl<IO: AsyncWrite + Unpin> AsyncWrite for Framed<IO> {
         cx: &mut Context<'_>,
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        if let Some(first) = slices.first() {
-            self.framing.answered(first);
-        }
         if let Some((small, length)) = in_one_piece(slices) {
             return Pin::new(&mut self.io).poll_write(cx, small.get(..length).unwrap_or_default());
         }
@@ -187,9 +191,9 @@ impl Framing {
         }
     }
 
-    /// hyper is about to write: a 101 ends HTTP on a connection whose client asked for that.
-    fn answered(&mut self, bytes: &[u8]) {
-        if self.head.upgrade && bytes.starts_with(SWITCHED) {
+    /// What was refused stays refused.
+    fn leave(&mut self) {
+        if self.state != State::Refused {
             self.state = State::Opaque;
         }
     }
@@ -454,14 +458,13 @@ mod tests {
     fn after_a_101_that_was_asked_for_the_bytes_are_nobodys() {
         let mut framing = Framing::default();
         framing.inspect(&mut format!("{GET}Upgrade: websocket\r\n\r\n").into_bytes());
-        framing.answered(b"HTTP/1.1 101 Switching Protocols\r\n");
+        framing.leave();
         let mut bytes = *b"\n\n\n\n";
         framing.inspect(&mut bytes);
         assert_eq!(&bytes, b"\n\n\n\n");
-
-        let mut framing = Framing::default();
-        framing.inspect(&mut format!("{GET}\r\n").into_bytes());
-        framing.answered(b"HTTP/1.1 101 Switching Protocols\r\n");
-        assert_eq!(framing.state, State::Start, "nobody asked for an upgrade");
+        let (_, state) = pass(format!("{GET}\n").as_bytes(), 1);
+        let mut framing = Framing { state, ..Framing::default() };
+        framing.leave();
+        assert_eq!(framing.state, State::Refused);
     }
 }

@@ -1,6 +1,8 @@
 //! Real sockets, trivial handlers.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
 
+mod leaving;
+
 use std::net::SocketAddr;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -372,48 +374,6 @@ async fn a_refusal_in_the_middle_of_an_upload_reaches_a_client_that_goes_on_send
     }
     let answer = response(&mut client).await;
     assert!(answer.starts_with("HTTP/1.1 401") && answer.ends_with("refused"), "{answer}");
-}
-
-#[tokio::test]
-async fn a_tunnel_has_no_limit_of_its_own_and_ends_both_ways_apart() {
-    struct Echo;
-    impl Handler for Echo {
-        type Body = Full<Bytes>;
-        async fn handle(&self, mut request: Request<Incoming>, _: &Peer) -> Response<Full<Bytes>> {
-            let upgrade = hyper::upgrade::on(&mut request);
-            tokio::spawn(async move {
-                let mut io = TokioIo::new(upgrade.await.unwrap());
-                let mut all = Vec::new();
-                // Its own direction ends first: what still comes must not be thrown away.
-                io.write_all(b"bye").await.unwrap();
-                io.shutdown().await.unwrap();
-                io.read_to_end(&mut all).await.unwrap();
-                assert_eq!(all.len(), 1024 * 1024);
-                NOTED.notify_one();
-            });
-            Response::builder()
-                .status(101)
-                .header("connection", "upgrade")
-                .header("upgrade", "echo")
-                .body(Full::default())
-                .unwrap()
-        }
-    }
-    static NOTED: Notify = Notify::const_new();
-    let brief = Duration::from_millis(100);
-    let bounds = Bounds::new(Limits { header_timeout: brief, idle_timeout: brief, ..limits() }, gauge(), Loops::here());
-    let socket = Socket::bind(&ListenAddress::Tcp("127.0.0.1:0".parse().unwrap()), Sharing::Alone).unwrap();
-    let ListenAddress::Tcp(address) = *socket.address() else { panic!() };
-    let _listener = Listener::start(socket, Service { handler: Arc::new(Echo), tls: None }, Arc::clone(&bounds));
-    let mut client = TcpStream::connect(address).await.unwrap();
-    client.write_all(b"GET / HTTP/1.1\r\nHost: gate\r\nConnection: upgrade\r\nUpgrade: echo\r\n\r\n").await.unwrap();
-    assert!(rest(&mut client).await.ends_with("bye"));
-    tokio::time::sleep(brief * 4).await;
-    assert_eq!(bounds.open.as_ref().unwrap().get(), 1, "a tunnel is an open connection");
-    client.write_all(&vec![b'a'; 1024 * 1024]).await.unwrap();
-    client.shutdown().await.unwrap();
-    timeout(SOON, NOTED.notified()).await.unwrap();
-    until("it is still counted", || bounds.open.as_ref().unwrap().get() == 0).await;
 }
 
 #[tokio::test]
