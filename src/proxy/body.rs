@@ -19,7 +19,7 @@ use tokio::time::{Sleep, timeout};
 
 use crate::gate::Gate;
 
-use super::upstream::RequestBody;
+use super::upstream::{RequestBody, ResponseBody};
 
 /// A response body towards the client.
 pub type Body = UnsyncBoxBody<Bytes, Box<dyn std::error::Error + Send + Sync>>;
@@ -46,6 +46,36 @@ where
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
     body.map_err(Into::into).boxed_unsync()
+}
+
+/// A response's body; its trailers are cleaned like its headers.
+pub(super) fn from_upstream(body: ResponseBody) -> Body {
+    streaming(UpstreamBody(body))
+}
+
+struct UpstreamBody(ResponseBody);
+
+impl HttpBody for UpstreamBody {
+    type Data = Bytes;
+    type Error = <ResponseBody as HttpBody>::Error;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
+        let mut polled = Pin::new(&mut self.0).poll_frame(cx);
+        if let Poll::Ready(Some(Ok(frame))) = &mut polled
+            && let Some(trailers) = frame.trailers_mut()
+        {
+            super::headers::clean_response_trailers(trailers);
+        }
+        polled
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.0.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.0.size_hint()
+    }
 }
 
 /// What is wrong with a client's body: the client's fault, not the upstream's.

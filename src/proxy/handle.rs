@@ -250,7 +250,7 @@ fn towards_client(
     let (mut parts, body) = response.into_parts();
     headers::inbound(&mut parts.headers, admission.nonce());
     parts.version = Version::HTTP_11;
-    let Some(accepted) = accepted else { return Ok(Response::from_parts(parts, body::streaming(body))) };
+    let Some(accepted) = accepted else { return Ok(Response::from_parts(parts, body::from_upstream(body))) };
     parts.status = accepted.status;
     accepted.answer(&mut parts.headers);
     Ok(Response::from_parts(parts, body::empty()))

@@ -4,12 +4,12 @@
 mod forwarding;
 mod hop;
 
-use http::header::{AUTHORIZATION, CACHE_CONTROL, CONTENT_LENGTH, COOKIE, EXPECT, HOST};
+use http::header::{AUTHORIZATION, CACHE_CONTROL, CONTENT_LENGTH, COOKIE, EXPECT, HOST, TRANSFER_ENCODING};
 use http::{HeaderMap, HeaderValue};
 
 use crate::clock::Timestamp;
 use crate::dpop::DPOP;
-use crate::gate::{Admission, DPOP_NONCE, Gate, has_token};
+use crate::gate::{Admission, DPOP_NONCE, Gate, has_token, tokens};
 use crate::journal::Identifiers;
 use crate::policy::Route;
 use crate::target::{Peer, Target};
@@ -62,8 +62,17 @@ pub(super) fn clean_trailers(gate: &Gate, trailers: &mut HeaderMap) {
     }
 }
 
+/// The same for a response's: what holds for one connection, what says where the message ends, and the gate's own.
+pub(super) fn clean_response_trailers(trailers: &mut HeaderMap) {
+    hop::remove(trailers);
+    for name in [CONTENT_LENGTH, DPOP_NONCE] {
+        trailers.remove(name);
+    }
+}
+
 /// Rewrites an upstream's headers into those for the client. `nonce` is a fresh one that is due.
 pub(super) fn inbound(headers: &mut HeaderMap, nonce: Option<&str>) {
+    settle_length(headers);
     hop::remove(headers);
     // Never two: the upstream's own belongs to a conversation that the client is not in.
     headers.remove(DPOP_NONCE);
@@ -71,6 +80,33 @@ pub(super) fn inbound(headers: &mut HeaderMap, nonce: Option<&str>) {
         headers.insert(DPOP_NONCE, nonce);
         headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     }
+}
+
+/// What a response says of its length is said once and plainly, or not at all: equal lines may be taken for one (RFC
+/// 9110 section 8.6), but by whoever reads them first. A coding comes before any length (RFC 9112 section 6.3).
+fn settle_length(headers: &mut HeaderMap) {
+    let Some(said) = headers.get(CONTENT_LENGTH) else { return };
+    let is_once = headers.get_all(CONTENT_LENGTH).iter().nth(1).is_none();
+    let is_coded = headers.contains_key(TRANSFER_ENCODING);
+    if is_once
+        && !is_coded
+        && decimal(said.as_bytes()).is_some_and(|length| itoa::Buffer::new().format(length).len() == said.len())
+    {
+        return;
+    }
+    let length = {
+        let mut lengths = tokens(headers, &CONTENT_LENGTH).map(decimal);
+        lengths.next().flatten().filter(|first| !is_coded && lengths.all(|length| length == Some(*first)))
+    };
+    match length {
+        Some(length) => headers.insert(CONTENT_LENGTH, length.into()),
+        None => headers.remove(CONTENT_LENGTH),
+    };
+}
+
+/// Digits and nothing else, in 64 bits.
+fn decimal(digits: &[u8]) -> Option<u64> {
+    std::str::from_utf8(digits).ok().filter(|text| text.bytes().all(|byte| byte.is_ascii_digit()))?.parse().ok()
 }
 
 /// The gate has answered (or will) `100-continue` by itself (RFC 9110 section 10.1.1); another expectation is the
@@ -126,6 +162,47 @@ mod tests {
         }
         clean_trailers(&gate, &mut trailers);
         assert_eq!(trailers.keys().collect::<Vec<_>>(), ["grpc-status"]);
+    }
+
+    #[test]
+    fn a_responses_trailers_say_nothing_of_the_connection_or_the_nonce() {
+        let mut trailers = HeaderMap::new();
+        for name in
+            ["connection", "x-hop", "transfer-encoding", "content_length", "content-length", "dpop-nonce", "x-sum"]
+        {
+            trailers.insert(name, HeaderValue::from_static("x-hop"));
+        }
+        clean_response_trailers(&mut trailers);
+        assert_eq!(trailers.keys().collect::<Vec<_>>(), ["x-sum"]);
+    }
+
+    #[test]
+    fn a_length_is_said_once_and_plainly_or_not_at_all() {
+        for (came, left) in [
+            (&["5"][..], Some("5")),
+            (&["0"], Some("0")),
+            (&["5", "5"], Some("5")),
+            (&["5, 5"], Some("5")),
+            (&["5,5", "5"], Some("5")),
+            (&["007"], Some("7")),
+            (&["5", "6"], None),
+            (&["5, 6"], None),
+            (&["+5"], None),
+            (&[""], None),
+            (&["5", "x"], None),
+            (&["99999999999999999999"], None),
+        ] {
+            let mut headers = HeaderMap::new();
+            for value in came {
+                headers.append(CONTENT_LENGTH, HeaderValue::from_static(value));
+            }
+            let mut coded = headers.clone();
+            inbound(&mut headers, None);
+            assert_eq!(headers.get_all(CONTENT_LENGTH).iter().collect::<Vec<_>>(), Vec::from_iter(left), "{came:?}");
+            coded.insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
+            inbound(&mut coded, None);
+            assert!(coded.is_empty(), "{came:?}");
+        }
     }
 
     #[test]

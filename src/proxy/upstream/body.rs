@@ -29,6 +29,15 @@ pub(super) enum Received {
     Direct(Remaining),
 }
 
+impl Received {
+    pub(super) fn is_ended(&self) -> bool {
+        match self {
+            Self::Hyper(inner) => inner.is_end_stream(),
+            Self::Direct(remaining) => remaining.is_ended(),
+        }
+    }
+}
+
 /// A response body from an upstream. Until it has ended or is dropped, the request counts as in flight.
 #[derive(Debug)]
 pub struct ResponseBody {
@@ -87,10 +96,7 @@ impl Body for ResponseBody {
     }
 
     fn is_end_stream(&self) -> bool {
-        match &self.inner {
-            Received::Hyper(inner) => inner.is_end_stream(),
-            Received::Direct(remaining) => remaining.is_ended(),
-        }
+        self.inner.is_ended()
     }
 
     fn size_hint(&self) -> SizeHint {

@@ -5,11 +5,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use http::header::{HOST, USER_AGENT};
+use http::header::{HOST, TRANSFER_ENCODING, USER_AGENT};
 use http::uri::{Authority, Scheme};
 use http::{HeaderValue, Method, Request, Response, StatusCode};
 use http_body::Body as _;
 use tokio::time::Instant;
+
+use crate::gate::tokens;
 
 use super::body::{Progress, Received, ResponseBody, Upload};
 use super::connect::{Connector, Wish};
@@ -154,6 +156,10 @@ impl Backend {
         let repeatable = lease.is_http2() && progress.is_none() && head.method() != Method::CONNECT;
         let spare = repeatable.then(|| Box::new(outbound::copy_head(head)));
         let error = match lease.send(request, self.timeout, progress.as_deref()).await {
+            Ok(response) if is_coded_otherwise(&response) => {
+                tracing::debug!(endpoint = %self.url, "a transfer coding that is not understood");
+                return Err(Failure::Sent(UpstreamError::Protocol));
+            }
             Ok(response) => return Ok(response),
             Err(SendError::Timeout) => return Err(Failure::Sent(UpstreamError::Timeout)),
             Err(SendError::Unsent) => return Err(Failure::Unsent(UpstreamError::Reset)),
@@ -246,6 +252,16 @@ fn finish(response: Response<Received>, mut lease: Lease, in_flight: InFlight) -
     }
     lease.note_keep_alive(response.headers());
     response.map(|body| ResponseBody::new(body, lease, in_flight))
+}
+
+/// Whether a response's body is in a transfer coding that is not taken off here: it must not go on, since the header
+/// that tells of it holds for one connection only (RFC 9112 sections 6.1 and 7.3; `TE` asked for none).
+fn is_coded_otherwise(response: &Response<Received>) -> bool {
+    let chunked = |coding: &&[u8]| coding.eq_ignore_ascii_case(b"chunked");
+    let known = |coding: &[u8]| chunked(&coding) || coding.eq_ignore_ascii_case(b"identity");
+    let codings = || tokens(response.headers(), &TRANSFER_ENCODING);
+    (codings().any(|coding| !known(coding)) || codings().filter(chunked).nth(1).is_some())
+        && !response.body().is_ended()
 }
 
 /// Waits for the head for `timeout`, counted anew from each piece of the request body, and not while the client is

@@ -187,8 +187,8 @@ impl Said {
 
     /// RFC 9112 section 9.3.
     fn keeps_alive(&self, version: Version) -> bool {
-        // Section 6.3: who sends both may not mean by them what we do.
-        let is_in_two_minds = self.coding.is_some() && self.length != Length::Absent;
+        // Sections 6.1 and 6.3: who sends both, or a coding in HTTP/1.0, may not mean by them what we do.
+        let is_in_two_minds = self.coding.is_some() && (self.length != Length::Absent || version == Version::HTTP_10);
         !self.close && !is_in_two_minds && (version == Version::HTTP_11 || self.keep_alive)
     }
 
@@ -284,6 +284,12 @@ mod tests {
                 false,
             ),
             ("HTTP/1.1 101 Switching Protocols\r\n\r\n", Method::GET, Ended, true),
+            (
+                "HTTP/1.0 204 No Content\r\nConnection: keep-alive\r\nTransfer-Encoding: chunked\r\n\r\n",
+                Method::GET,
+                Ended,
+                false,
+            ),
             (
                 "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\nHTTP/1.1 200 OK\r\n\
                  Content-Length: 5\r\n\r\n",

@@ -152,22 +152,27 @@ impl Direct {
         }
         let until = Instant::now() + timeout;
         let mut written = 0;
-        match poll_fn(|cx| self.in_time(until, cx, |link, cx| link.poll_write_out(&mut written, cx))).await {
-            Some(Ok(())) => {}
+        let sent = poll_fn(|cx| self.in_time(until, cx, |link, cx| link.poll_write_out(&mut written, cx))).await;
+        let cut_short = match sent {
+            Some(Ok(())) => None,
             Some(Err(_)) if written == 0 => return Err(SendError::Unsent),
-            failed => {
+            Some(Err(error)) => Some(error),
+            None => {
                 drop(request.take());
-                return Err(failed
-                    .and_then(Result::err)
-                    .map_or(SendError::Timeout, |error| SendError::Direct(error.into())));
+                return Err(SendError::Timeout);
             }
-        }
+        };
         if let Some(sent) = request.take() {
             self.spare = sent.into_parts().0.headers;
             self.spare.clear();
         }
         let head = poll_fn(|cx| self.in_time(until, cx, |link, cx| link.poll_head(&method, cx))).await;
-        let head = head.ok_or(SendError::Timeout)?.map_err(SendError::Direct)?;
+        // An upstream that has seen enough answers (431, say) and closes: then there is an answer behind the error.
+        let head = match (head.ok_or(SendError::Timeout)?, cut_short) {
+            (Ok(head), Some(_)) => head::Head { keep_alive: false, ..head },
+            (Err(_), Some(error)) => return Err(SendError::Direct(error.into())),
+            (head, None) => head.map_err(SendError::Direct)?,
+        };
         self.keep_alive = head.keep_alive;
         let mut response = Response::new(head.body);
         *response.status_mut() = head.status;
@@ -203,17 +208,22 @@ impl Direct {
     }
 
     fn poll_head(&mut self, method: &Method, cx: &mut Context<'_>) -> Poll<Result<head::Head, ExchangeError>> {
+        // Nothing was there before: such a connection is not used.
         loop {
-            if !self.input.is_empty()
+            let before = self.input.len();
+            let is_closed = ready!(self.poll_fill(HEAD_ROOM, cx))? == 0;
+            // No head ends without a line; one that comes byte by byte is not read anew with each.
+            let has_line = self.input.get(before..).is_some_and(|fresh| memchr::memchr(b'\n', fresh).is_some());
+            if (has_line || is_closed)
                 && let Some(head) = head::read(&mut self.input, method, &mut self.spare)?
             {
                 return Poll::Ready(Ok(head));
             }
+            if is_closed {
+                return Poll::Ready(Err(ExchangeError::Closed));
+            }
             if self.input.len() >= MAX_HEAD {
                 return Poll::Ready(Err(ExchangeError::TooLarge));
-            }
-            if ready!(self.poll_fill(HEAD_ROOM, cx))? == 0 {
-                return Poll::Ready(Err(ExchangeError::Closed));
             }
         }
     }

@@ -7,7 +7,7 @@ use std::task::{Context, Poll, Waker};
 use bytes::Bytes;
 use http::{Request, Response};
 use http_body_util::{BodyExt as _, Full};
-use tokio::io::AsyncWriteExt as _;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::UnixStream;
 
 use super::super::connect::Io;
@@ -94,6 +94,7 @@ async fn a_response_is_what_hyper_makes_of_it() {
         (true, "HTTP/1.1 200 OK\r\nA : 1\r\nContent-Length: 2\r\n\r\nok"),
         (true, "HTTP/3.0 200 OK\r\n\r\n"),
         (true, "<html>"),
+        (true, "HTTP/1.1 200"),
     ] {
         for method in ["GET", "HEAD", "DELETE"] {
             let server = answers(bytes.as_bytes(), then_closes).await;
@@ -117,6 +118,48 @@ async fn a_coding_and_a_length_together_leave_the_coding() {
     let response = subject.send(get("/")).await.unwrap();
     assert!(!response.headers().contains_key("content-length"), "it would go on to the client");
     assert_eq!(response.into_body().collect().await.unwrap().to_bytes(), "for");
+}
+
+/// The header that tells of it does not go on: the client would take the coded bytes for the document.
+#[tokio::test]
+async fn a_coding_that_is_not_taken_off_is_an_error_where_there_is_a_body() {
+    for (coding, passes) in [
+        ("chunked", true),
+        ("Identity, Chunked", true),
+        ("gzip, chunked", false),
+        ("chunked, chunked", false),
+        ("chunked;q=1", false),
+        ("gzip", false),
+    ] {
+        let bytes: &'static str =
+            format!("HTTP/1.1 200 OK\r\nTransfer-Encoding: {coding}\r\n\r\n2\r\nok\r\n0\r\n\r\n").leak();
+        for (method, body) in [("GET", ""), ("GET", "by hyper"), ("HEAD", ""), ("HEAD", "by hyper")] {
+            let subject = Subject::new(options(vec![answers(bytes.as_bytes(), true).await.http()]));
+            let got = subject.send(request(method, body)).await.map(|response| response.status().as_u16());
+            let expected = if passes || method == "HEAD" { Ok(200) } else { Err(UpstreamError::Protocol) };
+            assert_eq!(got, expected, "{method} {body} {coding}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_answer_to_half_a_head_is_an_answer() {
+    let brief = raw(|mut stream, _, _| async move {
+        stream.read_exact(&mut [0; 10]).await.unwrap();
+        // What is unread when it closes is a reset for who still writes.
+        stream.write_all(b"HTTP/1.1 431 Too Large\r\ncontent-length: 2\r\n\r\nno").await.unwrap();
+    })
+    .await;
+    let subject = Subject::new(options(vec![brief.http()]));
+    for turn in 1..=2 {
+        let mut request = get("/");
+        // More than the kernel's buffers take.
+        request.headers_mut().insert("x-large", "x".repeat(32 << 20).parse().unwrap());
+        let response = subject.send(request).await.unwrap();
+        assert_eq!(response.status(), 431);
+        assert_eq!(response.into_body().collect().await.unwrap().to_bytes(), "no");
+        assert_eq!(brief.connections(), turn, "a connection with half a request on it carries no other");
+    }
 }
 
 #[tokio::test]
