@@ -255,6 +255,7 @@ impl Shard {
 
     /// Stops counting what lies at or below the floor, and says how many that were.
     pub(super) fn forget(&mut self, floor: u32, freed: impl FnMut(u16)) -> usize {
+        let floor = floor.max(self.floors.all);
         self.floors.all = floor;
         self.floors.keys.retain(|_, of_key| *of_key > floor);
         let above = self.seconds.split_off(&floor.saturating_add(1));

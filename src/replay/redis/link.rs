@@ -14,8 +14,8 @@ use super::verdict::{Answer, Epoch, Terms};
 
 /// An epoch that nobody asked for in this long is gone, and a new one begins: refusing a little, accepting nothing.
 const EPOCH_SECS: u64 = 15;
-/// Proofs are kept for so long beyond their end: longer than an epoch, by the steps of a clock that pass for none and the
-/// parts of seconds. A clock that goes ahead and has proofs forgotten too early thus has the epoch forgotten first.
+/// Proofs are kept for so long beyond their end: longer than an epoch, by the steps of a clock that pass for none and
+/// the parts of seconds. A clock that goes ahead and has proofs forgotten too early has the epoch forgotten first.
 pub(super) const KEPT_BEYOND_SECS: u64 = EPOCH_SECS + CLOCKS_APART_SECS + 1;
 
 /// Reads the epoch, or begins one with the store's own time, at once. It begins anew where the one that is there ends
