@@ -28,7 +28,8 @@ const EPOCH_SCRIPT: &str = "local key, life, anew = KEYS[1], ARGV[1], ARGV[6] ==
     local kept, skewed = string.match(epoch or '', '^%x+:%d+:(%d+):(%d+)$') \
     kept, skewed = tonumber(kept or -1), tonumber(skewed or -1) \
     if anew or kept < lifetime or skewed < skew or left > keep + apart then \
-    epoch = string.format('%s:%s:%d:%d', life, redis.call('TIME')[1], math.max(kept, lifetime), math.max(skewed, skew)) \
+    kept, skewed = math.max(kept, lifetime), math.max(skewed, skew) \
+    epoch = string.format('%s:%s:%d:%d', life, redis.call('TIME')[1], kept, skewed) \
     redis.call('SET', key, epoch, 'PX', keep) \
     elseif left < keep then redis.call('PEXPIRE', key, keep) end \
     return epoch";
