@@ -4,7 +4,9 @@
 //! replicas share), and a truncated HMAC-SHA-256 over both. Any process with the secret can check one; nothing is
 //! stored, so a flood of challenges costs no memory, and any number of a client's requests may carry the same one.
 
+use std::cell::RefCell;
 use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use hmac::{Hmac, KeyInit, Mac};
@@ -23,6 +25,9 @@ const MEMORY_BYTES: usize = 8;
 const MAC_BYTES: usize = NONCE_BYTES - TIME_BYTES - MEMORY_BYTES;
 /// A nonce from a replica whose clock is a little ahead is taken.
 const CLOCK_TOLERANCE: Duration = Duration::from_secs(2);
+/// So long the same one is issued to whoever asks: a flood of challenges costs no MAC each. A hundredth of the shortest
+/// lifetime that can be configured.
+const SHARED_FOR: Duration = Duration::from_millis(10);
 
 /// How nonces are made and judged.
 #[derive(Debug, Clone)]
@@ -67,11 +72,27 @@ impl Life {
 /// Issues and checks nonces.
 #[derive(Debug, Clone)]
 pub struct Nonces {
+    /// Unlike that of all others in this process.
+    number: u64,
     lifetime: Duration,
     current: Authority,
     previous: Option<Authority>,
     process: ProcessTag,
     others_not_before: Option<Timestamp>,
+}
+
+/// The nonce that a thread issued last.
+struct Issued {
+    /// By whom.
+    number: u64,
+    at: Timestamp,
+    memory: [u8; MEMORY_BYTES],
+    text: String,
+}
+
+thread_local! {
+    /// Without a lock between the event loops.
+    static LAST: RefCell<Option<Issued>> = const { RefCell::new(None) };
 }
 
 /// A secret, as HMAC begins with it: half of the work is done once.
@@ -104,7 +125,9 @@ impl Nonces {
     /// Takes the options as they are; `config` has checked them.
     #[allow(clippy::needless_pass_by_value, reason = "the secrets are handed over, and wiped")]
     pub fn new(options: NonceOptions) -> Self {
+        static NUMBERS: AtomicU64 = AtomicU64::new(0);
         Self {
+            number: NUMBERS.fetch_add(1, Ordering::Relaxed),
             lifetime: options.lifetime,
             current: Authority::new(&options.secret),
             previous: options.previous.as_ref().map(Authority::new),
@@ -125,8 +148,22 @@ impl Nonces {
 
     /// A fresh nonce; for this process' own memory, or for a life of the shared store.
     pub fn issue(&self, now: Timestamp, life: Option<Life>) -> String {
-        let (time, memory) = (now.as_micros().to_be_bytes(), life.map(|life| life.0.to_be_bytes()));
-        let memory = memory.unwrap_or(self.process.0);
+        let memory = life.map_or(self.process.0, |life| life.0.to_be_bytes());
+        LAST.with_borrow_mut(|last| {
+            let is_fresh = |last: &&mut Issued| {
+                last.number == self.number && last.memory == memory && (last.at..last.at + SHARED_FOR).contains(&now)
+            };
+            if let Some(last) = last.as_mut().filter(is_fresh) {
+                return last.text.clone();
+            }
+            let text = self.make(now, memory);
+            *last = Some(Issued { number: self.number, at: now, memory, text: text.clone() });
+            text
+        })
+    }
+
+    fn make(&self, now: Timestamp, memory: [u8; MEMORY_BYTES]) -> String {
+        let time = now.as_micros().to_be_bytes();
         let mac = self.current.over(&time, &memory).finalize().into_bytes();
         let mut nonce = [0; NONCE_BYTES];
         let (to_time, to_rest) = nonce.split_at_mut(TIME_BYTES);
@@ -259,6 +296,21 @@ mod tests {
     }
 
     #[test]
+    fn who_asks_within_a_hundredth_of_a_second_gets_the_same_one_and_nobody_elses() {
+        let (ours, others) = (Nonces::new(nonces(1)), Nonces::new(nonces(2)));
+        let first = ours.issue(NOW, None);
+        assert_eq!(ours.issue(NOW + Duration::from_micros(9_999), None), first);
+        let later = ours.issue(NOW + SHARED_FOR, None);
+        assert_ne!(later, first);
+        assert_eq!(ours.issue(NOW, None), first, "the clock was set back: by that of now it would be from the future");
+        let of_a_life = ours.issue(NOW, Life::shared(1));
+        assert_ne!(of_a_life, first);
+        assert_ne!(ours.issue(NOW, Life::shared(2)), of_a_life);
+        assert_eq!(others.check(&others.issue(NOW, None), NOW), Ok(accepted(false)), "of its own secret");
+        assert!(others.check(&ours.issue(NOW, None), NOW).is_err());
+    }
+
+    #[test]
     fn the_previous_secret_is_taken_and_renewed_and_the_one_before_is_not() {
         let old = Nonces::new(nonces(1)).issue(NOW, None);
         let rotated = Nonces::new(NonceOptions { previous: Some(Secret::new(vec![1; 32])), ..nonces(2) });
@@ -269,7 +321,7 @@ mod tests {
 
     #[test]
     fn one_of_another_process_from_before_the_start_is_refused_and_so_is_one_from_the_future() {
-        let start = NOW + Duration::from_micros(1);
+        let start = NOW + SHARED_FOR;
         let before = Nonces::new(NonceOptions { process: ProcessTag([8; 8]), ..nonces(1) });
         let restarted = Nonces::new(NonceOptions { others_not_before: Some(start), ..nonces(1) });
         assert_eq!(restarted.check(&before.issue(NOW, None), start), Err(NonceError::TooOld));
