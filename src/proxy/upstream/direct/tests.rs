@@ -1,20 +1,24 @@
 //! Over real sockets, and beside hyper: whatever that makes of a response is to be made of it here.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::{Request, Response};
 use http_body_util::{BodyExt as _, Full};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::UnixStream;
+use tokio::task::coop;
+use tokio::time::Instant;
 
 use super::super::connect::Io;
 use super::super::tests::harness::*;
 use super::super::{Endpoint, Protocol, RequestBody, ResponseBody, UpstreamError, UpstreamOptions};
 use super::body::Chunk;
-use super::{Direct, Remaining};
+use super::{Direct, Patience, Remaining};
 
 fn request(method: &str, body: &'static str) -> Request<RequestBody> {
     let body = Full::new(Bytes::from_static(body.as_bytes())).map_err(|never| match never {}).boxed_unsync();
@@ -268,6 +272,37 @@ async fn what_came_on_a_pooled_connection_before_the_request_leaves_is_not_its_a
     said.recv().unwrap();
     assert_eq!(subject.text(get("/")).await.unwrap(), "ok");
     talkative.join().unwrap();
+}
+
+#[tokio::test]
+async fn an_idle_connection_gives_back_the_room_of_a_large_answer() {
+    for (bytes, kept) in [(8_000, true), (60_000, false)] {
+        let (mut peer, end) = UnixStream::pair().unwrap();
+        let mut direct = Direct::new(Io::Unix(end));
+        peer.write_all(&vec![b'a'; bytes]).await.unwrap();
+        let mut remaining = Remaining::Length(bytes as u64);
+        while std::future::poll_fn(|cx| direct.poll_piece(&mut remaining, cx)).await.is_some() {}
+        assert!(direct.input.try_reclaim(bytes), "{bytes}: as long as it is in use");
+        direct.rest();
+        assert_eq!(direct.input.try_reclaim(bytes), kept, "{bytes}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_has_used_up_its_turn_is_still_told_that_it_is_too_late() {
+    let (mut patience, until) = (Patience::default(), Instant::now() + Duration::from_secs(1));
+    let mut told = async || {
+        std::future::poll_fn(|cx| {
+            while coop::has_budget_remaining() {
+                let _ = pin!(coop::consume_budget()).poll(cx);
+            }
+            Poll::Ready(patience.poll(until, cx).is_ready())
+        })
+        .await
+    };
+    assert!(!told().await);
+    tokio::time::advance(Duration::from_secs(1)).await;
+    assert!(told().await);
 }
 
 /// Feeds a body by `step` bytes; what came of it, and whether it has ended.
