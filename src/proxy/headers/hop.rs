@@ -18,6 +18,8 @@ static HOP_BY_HOP: [HeaderName; HOPS] = [
     HeaderName::from_static("http2-settings"),
 ];
 const HOPS: usize = 9;
+/// Where in it the transfer coding stands.
+const CODING: usize = 4;
 
 /// Where in [`HOP_BY_HOP`] a name stands. This is asked of each name of each message.
 fn place(name: &HeaderName) -> Option<usize> {
@@ -26,7 +28,7 @@ fn place(name: &HeaderName) -> Option<usize> {
         PROXY_AUTHENTICATE => Some(1),
         PROXY_AUTHORIZATION => Some(2),
         TE => Some(3),
-        TRANSFER_ENCODING => Some(4),
+        TRANSFER_ENCODING => Some(CODING),
         UPGRADE => Some(5),
         ref other => match other.as_str() {
             "keep-alive" => Some(6),
@@ -37,9 +39,9 @@ fn place(name: &HeaderName) -> Option<usize> {
     }
 }
 
-/// Removes them, and what `Connection` names. Whatever is ours is set after this, so that `Connection: X-Auth-Subject`
+/// Removes them, and what `Connection` names; says whether there was a transfer coding. Whatever is ours is set after this, so that `Connection: X-Auth-Subject`
 /// takes nothing of ours away.
-pub(super) fn remove(headers: &mut HeaderMap) {
+pub(super) fn remove(headers: &mut HeaderMap) -> bool {
     // One look at each of the names that are there, instead of one search for each that might be.
     let mut found = [false; HOPS];
     let mut disguised = Vec::new();
@@ -61,6 +63,7 @@ pub(super) fn remove(headers: &mut HeaderMap) {
     for name in disguised {
         headers.remove(name);
     }
+    found.get(CODING) == Some(&true)
 }
 
 /// Removes what `Connection` names.

@@ -4,7 +4,7 @@
 mod forwarding;
 mod hop;
 
-use http::header::{AUTHORIZATION, CACHE_CONTROL, CONTENT_LENGTH, COOKIE, EXPECT, HOST, TRANSFER_ENCODING};
+use http::header::{AUTHORIZATION, CACHE_CONTROL, CONTENT_LENGTH, COOKIE, EXPECT, HOST};
 use http::{HeaderMap, HeaderValue};
 
 use crate::clock::Timestamp;
@@ -72,8 +72,8 @@ pub(super) fn clean_response_trailers(trailers: &mut HeaderMap) {
 
 /// Rewrites an upstream's headers into those for the client. `nonce` is a fresh one that is due.
 pub(super) fn inbound(headers: &mut HeaderMap, nonce: Option<&str>) {
-    settle_length(headers);
-    hop::remove(headers);
+    let is_coded = hop::remove(headers);
+    settle_length(headers, is_coded);
     // Never two: the upstream's own belongs to a conversation that the client is not in.
     headers.remove(DPOP_NONCE);
     if let Some(nonce) = nonce.and_then(|nonce| HeaderValue::from_str(nonce).ok()) {
@@ -84,14 +84,10 @@ pub(super) fn inbound(headers: &mut HeaderMap, nonce: Option<&str>) {
 
 /// What a response says of its length is said once and plainly, or not at all: equal lines may be taken for one (RFC
 /// 9110 section 8.6), but by whoever reads them first. A coding comes before any length (RFC 9112 section 6.3).
-fn settle_length(headers: &mut HeaderMap) {
-    let Some(said) = headers.get(CONTENT_LENGTH) else { return };
-    let is_once = headers.get_all(CONTENT_LENGTH).iter().nth(1).is_none();
-    let is_coded = headers.contains_key(TRANSFER_ENCODING);
-    if is_once
-        && !is_coded
-        && decimal(said.as_bytes()).is_some_and(|length| itoa::Buffer::new().format(length).len() == said.len())
-    {
+fn settle_length(headers: &mut HeaderMap, is_coded: bool) {
+    let mut lines = headers.get_all(CONTENT_LENGTH).iter();
+    let Some(said) = lines.next() else { return };
+    if lines.next().is_none() && !is_coded && is_plain(said.as_bytes()) {
         return;
     }
     let length = {
@@ -102,6 +98,12 @@ fn settle_length(headers: &mut HeaderMap) {
         Some(length) => headers.insert(CONTENT_LENGTH, length.into()),
         None => headers.remove(CONTENT_LENGTH),
     };
+}
+
+/// Whether nobody could read it otherwise: digits, no zero in front, and not too many.
+fn is_plain(length: &[u8]) -> bool {
+    let fits = (1..=15).contains(&length.len()) && (length.len() == 1 || length.first() != Some(&b'0'));
+    fits && length.iter().all(u8::is_ascii_digit)
 }
 
 /// Digits and nothing else, in 64 bits.
@@ -131,6 +133,8 @@ fn join_cookies(headers: &mut HeaderMap) {
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
+    use http::header::TRANSFER_ENCODING;
+
     use super::*;
 
     #[test]
@@ -185,6 +189,7 @@ mod tests {
             (&["5, 5"], Some("5")),
             (&["5,5", "5"], Some("5")),
             (&["007"], Some("7")),
+            (&["18446744073709551615"], Some("18446744073709551615")),
             (&["5", "6"], None),
             (&["5, 6"], None),
             (&["+5"], None),

@@ -36,6 +36,12 @@ impl Received {
             Self::Direct(remaining) => remaining.is_ended(),
         }
     }
+
+    /// Whether there is a body that a transfer coding may be about.
+    pub(super) fn may_be_coded(&self) -> bool {
+        // There a coding comes before a length.
+        !self.is_ended() && !matches!(self, Self::Direct(Remaining::Length(_)))
+    }
 }
 
 /// A response body from an upstream. Until it has ended or is dropped, the request counts as in flight.

@@ -257,11 +257,13 @@ fn finish(response: Response<Received>, mut lease: Lease, in_flight: InFlight) -
 /// Whether a response's body is in a transfer coding that is not taken off here: it must not go on, since the header
 /// that tells of it holds for one connection only (RFC 9112 sections 6.1 and 7.3; `TE` asked for none).
 fn is_coded_otherwise(response: &Response<Received>) -> bool {
+    if !response.body().may_be_coded() {
+        return false;
+    }
     let chunked = |coding: &&[u8]| coding.eq_ignore_ascii_case(b"chunked");
     let known = |coding: &[u8]| chunked(&coding) || coding.eq_ignore_ascii_case(b"identity");
     let codings = || tokens(response.headers(), &TRANSFER_ENCODING);
-    (codings().any(|coding| !known(coding)) || codings().filter(chunked).nth(1).is_some())
-        && !response.body().is_ended()
+    codings().any(|coding| !known(coding)) || codings().filter(chunked).nth(1).is_some()
 }
 
 /// Waits for the head for `timeout`, counted anew from each piece of the request body, and not while the client is
