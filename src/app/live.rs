@@ -15,7 +15,7 @@ use crate::metrics::Metrics;
 use crate::nonce::{NonceOptions, Nonces, ProcessTag};
 use crate::policy::{Route, Routes};
 use crate::proxy::upstream::Upstream;
-use crate::replay::{MemoryOptions, MemoryStore, OnUnavailable, RedisMetrics, RedisOptions, RedisStore, ReplayStore};
+use crate::replay::{MemoryOptions, MemoryStore, RedisMetrics, RedisOptions, RedisStore, ReplayStore};
 use crate::secret::Secret;
 use crate::verifier::{self, Verifier};
 use crate::{forward_auth, proxy};
@@ -139,12 +139,11 @@ async fn expire(memory: Arc<MemoryStore>, clock: Clock) {
 
 /// With nonces, one from before the start tells a proof from before it. Without, only the proof's own `iat` can.
 pub(super) fn memory_options(config: &Config, started: Timestamp) -> MemoryOptions {
-    // A shared store knows what is from before the start, but for what a process decided by itself.
-    let decides_alone = config.redis.as_ref().is_none_or(|redis| redis.on_unavailable == OnUnavailable::Memory);
     MemoryOptions {
         capacity: config.replay_capacity,
         proof_lifetime: config.proof.lifetime,
-        floor: (config.nonce.is_none() && decides_alone).then(|| started.as_secs()),
+        // A shared store knows what is from before the start.
+        floor: (config.nonce.is_none() && config.redis.is_none()).then(|| started.as_secs()),
     }
 }
 

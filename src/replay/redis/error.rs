@@ -40,9 +40,6 @@ pub enum LinkError {
     /// The system gives no randomness for a new life's number.
     #[error("the system gives no randomness")]
     NoRandomness,
-    /// An answer from before its clock was found set back.
-    #[error("the server's clock was set back")]
-    SetBack,
     /// Another master has taken over.
     #[error("another master has taken over")]
     Moved,

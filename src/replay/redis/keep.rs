@@ -42,6 +42,7 @@ impl Shared {
         let now = self.clock.now().as_secs();
         let link = Link::open(&self.connector, &self.keys.epochs, &self.keys.trial, now).await?;
         self.refresh(&link).await?;
+        self.latest.fetch_max(link.opened, Ordering::SeqCst);
         Ok(Arc::new(link))
     }
 
@@ -53,7 +54,7 @@ impl Shared {
         let mut epoch = self.begin(link, if is_covered { Begin::IfUnfit } else { Begin::Anew }).await?;
         if epoch.life.number() == self.ended.load(Ordering::SeqCst) {
             // It was to end, and the store did not take that, or its answer did not come.
-            epoch = self.begin(link, Begin::Anew).await?;
+            epoch = self.begin(link, Begin::Ending(epoch.life)).await?;
         }
         // Only now: this may be given up at any `await`.
         self.covered.store(stood_in, Ordering::Relaxed);

@@ -18,16 +18,17 @@ const EPOCH_SECS: u64 = 15;
 /// the parts of seconds. A clock that goes ahead and has proofs forgotten too early has the epoch forgotten first.
 pub(super) const KEPT_BEYOND_SECS: u64 = EPOCH_SECS + CLOCKS_APART_SECS + 1;
 
-/// Reads the epoch, or begins one with the store's own time, at once. It begins anew where the one that is there ends
-/// too late, for that was written by a clock which has been set back since, or for gates with shorter terms, which did
-/// not keep proofs for long enough.
-const EPOCH_SCRIPT: &str = "local key, life, anew = KEYS[1], ARGV[1], ARGV[6] == 'anew' \
+/// Reads the epoch, or begins one with the store's own time, at once. It begins anew where the one that is there is to
+/// end, or ends too late, for that was written by a clock which has been set back since, or was begun for gates with
+/// shorter terms, which did not keep proofs for long enough.
+const EPOCH_SCRIPT: &str = "local key, life, ending = KEYS[1], ARGV[1], ARGV[6] \
     local keep, apart = tonumber(ARGV[2]), tonumber(ARGV[3]) \
     local lifetime, skew = tonumber(ARGV[4]), tonumber(ARGV[5]) \
     local epoch, left = redis.call('GET', key), redis.call('PTTL', key) \
+    local anew = ending == 'any' or epoch and string.sub(epoch, 1, 16) == ending \
     local kept, skewed = string.match(epoch or '', '^%x+:%d+:(%d+):(%d+)$') \
     kept, skewed = tonumber(kept or -1), tonumber(skewed or -1) \
-    if anew or kept < lifetime or skewed < skew or left > keep + apart then \
+    if anew or kept < lifetime or skewed < skew or left < 0 or left > keep + apart then \
     kept, skewed = math.max(kept, lifetime), math.max(skewed, skew) \
     epoch = string.format('%s:%s:%d:%d', life, redis.call('TIME')[1], kept, skewed) \
     redis.call('SET', key, epoch, 'PX', keep) \
@@ -42,12 +43,18 @@ pub(super) struct Link {
     epoch_key: String,
     /// The master's replication ID: it changes with every restart and every failover.
     history: String,
+    /// The store's clock when it was found fit, in seconds.
+    pub(super) opened: u64,
 }
 
 /// Whether the epoch that is there will do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Begin {
+    /// If nothing is wrong with it.
     IfUnfit,
+    /// If it is not this one: what ends it is told to the store once, however many notice.
+    Ending(Life),
+    /// It will not.
     Anew,
 }
 
@@ -59,9 +66,9 @@ impl Link {
         let pipe = connector.to_store(&address).await?;
         let history = identify(&pipe).await?;
         let epoch_key = format!("{epochs}{history}");
-        let link = Self { pipe, address, epoch_key, history };
+        let mut link = Self { pipe, address, epoch_key, history, opened: 0 };
         // Whatever a claim may be refused for (permissions, memory, an old server) shows here, not with a client's.
-        link.claim(trial, now + 1).await?;
+        link.opened = link.claim(trial, now + 1).await?.time;
         Ok(link)
     }
 
@@ -89,24 +96,26 @@ impl Link {
         Ok(Answer { is_new: is_absent(&found)?, epoch, time })
     }
 
-    /// One question, with the epoch and the store's clock read right after it.
+    /// One question, with the store's clock and the epoch read right after it: the epoch last, so that none begins
+    /// after it that an `iat` judged by this clock could belong to.
     async fn ask(&self, mut question: Commands) -> Result<Replies, LinkError> {
-        question.add([b"GET", self.epoch_key.as_bytes()]).add([b"TIME"]);
+        question.add([b"TIME"]).add([b"GET", self.epoch_key.as_bytes()]);
         self.pipe.ask(&question).await
     }
 
     /// The epoch; begun now, with the number offered, where the one that is there will not do.
     pub(super) async fn epoch(&self, offered: Life, terms: Terms, begin: Begin) -> Result<Epoch, LinkError> {
-        let anew: &[u8] = match begin {
-            Begin::IfUnfit => b"",
-            Begin::Anew => b"anew",
+        let ending = match begin {
+            Begin::IfUnfit => String::new(),
+            Begin::Ending(life) => Epoch::offer(life),
+            Begin::Anew => "any".to_owned(),
         };
         let numbers = [EPOCH_SECS * 1000, CLOCKS_APART_SECS * 1000, terms.lifetime, terms.clock_skew];
         let (offered, numbers) = (Epoch::offer(offered), numbers.map(|number| number.to_string()));
         let [keep, apart, lifetime, skew] = numbers.each_ref().map(|number| number.as_bytes());
         let (script, key, life) = (EPOCH_SCRIPT.as_bytes(), self.epoch_key.as_bytes(), offered.as_bytes());
         let mut call = Commands::default();
-        call.add([b"EVAL", script, b"1", key, life, keep, apart, lifetime, skew, anew]);
+        call.add([b"EVAL", script, b"1", key, life, keep, apart, lifetime, skew, ending.as_bytes()]);
         let replies = self.pipe.ask(&call).await?;
         let [epoch] = replies.read()?;
         epoch.text().and_then(Epoch::parse).ok_or(LinkError::Unreadable("epoch"))
@@ -148,7 +157,7 @@ fn is_absent(reply: &Reply<'_>) -> Result<bool, LinkError> {
 
 /// What was asked, the epoch and the time.
 fn answers(replies: &Replies) -> Result<(Reply<'_>, Option<Epoch>, u64), LinkError> {
-    let [answer, epoch, time] = replies.read()?;
+    let [answer, time, epoch] = replies.read()?;
     let epoch = match epoch {
         Reply::Nil => None,
         written => Some(written.text().and_then(Epoch::parse).ok_or(LinkError::Unreadable("epoch"))?),

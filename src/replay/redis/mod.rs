@@ -16,9 +16,10 @@
 //!
 //! Possible mistakes: it refuses a proof that was not spent (a claim whose answer never came). It accepts one twice
 //! only where the memory stands in, once at each process; or with nonces off, on both sides of a network that splits
-//! masters, or after the store's clock was set back and its data lost at once; or where the store's clock goes ahead by
-//! more than [`link::KEPT_BEYOND_SECS`] and is put right before any gate looks, and the store drops the proof meanwhile
-//! but not the epoch.
+//! masters, or after the store's clock was set back to before the grant and the proof lost, or after `clock_skew` was made
+//! smaller and the epoch lost; or where the store's clock goes ahead by
+//! more than [`link::KEPT_BEYOND_SECS`] and is put right before every gate has looked, and the store drops the proof
+//! meanwhile but not the epoch.
 
 mod connect;
 mod error;
@@ -142,7 +143,7 @@ struct Shared {
     life: AtomicU64,
     /// The number of a life that this process has ended.
     ended: AtomicU64,
-    /// The latest second that the store's clock has shown.
+    /// The latest second that the store's clock has shown in this life.
     latest: AtomicU64,
     /// What nonces issued up to then were spent for in the fallback is not known.
     started: Timestamp,
@@ -342,25 +343,32 @@ impl Shared {
         }
     }
 
-    /// The life that the store is in now. One that has lost its data begins another; and so does one whose clock was
-    /// set back, since it may have forgotten what by the clock of now it should remember.
+    /// The life that the store is in now. One that has lost its data begins another; so does one whose clock was set
+    /// back, since it may have forgotten what by the clock of now it should remember; and so does one of gates that keep
+    /// proofs for less long than this one takes them.
     async fn present(&self, link: &Link, answer: &Answer) -> Result<Epoch, LinkError> {
-        let latest = self.latest.fetch_max(answer.time, Ordering::SeqCst);
-        let was_set_back = answer.time.saturating_add(CLOCKS_APART_SECS) < latest;
         let epoch = match answer.epoch {
-            None => self.begin(link, Begin::IfUnfit).await?,
-            Some(epoch) if was_set_back => {
+            Some(epoch) if self.is_over(epoch, answer.time) => {
                 // Answers from before the new life may still be on their way.
                 self.ended.store(epoch.life.number(), Ordering::SeqCst);
-                let epoch = self.begin(link, Begin::Anew).await?;
-                self.latest.store(answer.time, Ordering::SeqCst);
-                epoch
+                self.begin(link, Begin::Ending(epoch.life)).await?
             }
-            Some(epoch) if epoch.life.number() == self.ended.load(Ordering::SeqCst) => return Err(LinkError::SetBack),
-            Some(epoch) => epoch,
+            Some(epoch) if epoch.terms.cover(self.terms) => epoch,
+            Some(_) | None => self.begin(link, Begin::IfUnfit).await?,
         };
         self.heard(epoch);
+        if answer.epoch == Some(epoch) {
+            self.latest.fetch_max(answer.time, Ordering::SeqCst);
+        }
         Ok(epoch)
+    }
+
+    /// Whether the store's clock has been set back in this life. What another life's clock showed does not count.
+    fn is_over(&self, epoch: Epoch, time: u64) -> bool {
+        let life = epoch.life.number();
+        let is_known = life == self.life.load(Ordering::SeqCst);
+        let was_set_back = || time.saturating_add(CLOCKS_APART_SECS) < self.latest.load(Ordering::SeqCst);
+        life == self.ended.load(Ordering::SeqCst) || (is_known && was_set_back())
     }
 
     async fn begin(&self, link: &Link, begin: Begin) -> Result<Epoch, LinkError> {
@@ -369,7 +377,8 @@ impl Shared {
 
     fn heard(&self, epoch: Epoch) {
         self.kept.store(epoch.terms.lifetime.max(self.terms.lifetime), Ordering::Relaxed);
-        if self.life.swap(epoch.life.number(), Ordering::Relaxed) != epoch.life.number() {
+        if self.life.swap(epoch.life.number(), Ordering::SeqCst) != epoch.life.number() {
+            self.latest.store(epoch.since, Ordering::SeqCst);
             info!(since = epoch.since, "a new life of the replay store: clients get new nonces");
         }
     }

@@ -3,6 +3,7 @@
 use crate::nonce::Life;
 
 use super::super::{ProofId, ReplayError};
+use super::CLOCKS_APART_SECS;
 
 /// A life of the store.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,6 +49,11 @@ impl Epoch {
 }
 
 impl Terms {
+    /// Whether what is kept by these is kept long enough for a gate with those.
+    pub(super) fn cover(self, others: Self) -> bool {
+        self.lifetime >= others.lifetime && self.clock_skew >= others.clock_skew
+    }
+
     /// The second from which on a proof is accepted no more: it was to the end of `iat + lifetime`.
     pub(super) fn expiry(self, proof: &ProofId) -> u64 {
         proof.iat.saturating_add(self.lifetime).saturating_add(1)
@@ -64,11 +70,12 @@ impl Terms {
             Some(nonce) if nonce.life != epoch.life => return Err(ReplayError::OtherLife),
             Some(_) => {}
             // Without nonces only `iat` tells. None later than the store's clock and the skew is granted, so whatever
-            // was granted in an earlier life is dated at or before the end of the longest skew.
+            // was granted in an earlier life is dated at or before the end of the longest skew, and of what a clock may
+            // be set back by unnoticed.
             None if proof.iat > answer.time.saturating_add(self.clock_skew) => {
                 return Err(ReplayError::AheadOfStore);
             }
-            None if proof.iat <= epoch.since.saturating_add(epoch.terms.clock_skew) => {
+            None if proof.iat <= epoch.since.saturating_add(epoch.terms.clock_skew + CLOCKS_APART_SECS) => {
                 return Err(ReplayError::BeforeFloor);
             }
             None => {}
