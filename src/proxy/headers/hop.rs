@@ -39,8 +39,8 @@ fn place(name: &HeaderName) -> Option<usize> {
     }
 }
 
-/// Removes them, and what `Connection` names; says whether there was a transfer coding. Whatever is ours is set after this, so that `Connection: X-Auth-Subject`
-/// takes nothing of ours away.
+/// Removes them, and what `Connection` names; says whether there was a transfer coding. Whatever is ours is set after
+/// this, so that `Connection: X-Auth-Subject` takes nothing of ours away.
 pub(super) fn remove(headers: &mut HeaderMap) -> bool {
     // One look at each of the names that are there, instead of one search for each that might be.
     let mut found = [false; HOPS];
