@@ -16,10 +16,9 @@
 //!
 //! Possible mistakes: it refuses a proof that was not spent (a claim whose answer never came). It accepts one twice
 //! only where the memory stands in, once at each process; or with nonces off, on both sides of a network that splits
-//! masters, or after the store's clock was set back to before the grant and the proof lost, or after `clock_skew` was made
-//! smaller and the epoch lost; or where the store's clock goes ahead by
-//! more than [`link::KEPT_BEYOND_SECS`] and is put right before every gate has looked, and the store drops the proof
-//! meanwhile but not the epoch.
+//! masters, or after the store's clock was set back to before the grant and the proof lost, or after `clock_skew` was
+//! made smaller and the epoch lost; or where the store's clock goes ahead by more than [`link::KEPT_BEYOND_SECS`] and is
+//! put right before every gate has looked, and the store drops the proof meanwhile but not the epoch.
 
 mod connect;
 mod error;
