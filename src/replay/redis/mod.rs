@@ -17,8 +17,8 @@
 //! Possible mistakes: it refuses a proof that was not spent (a claim whose answer never came). It accepts one twice
 //! only where the memory stands in, once at each process; or with nonces off, on both sides of a network that splits
 //! masters, or after the store's clock was set back to before the grant and the proof lost, or after `clock_skew` was
-//! made smaller and the epoch lost; or where the store's clock goes ahead by more than [`link::KEPT_BEYOND_SECS`] and is
-//! put right before every gate has looked, and the store drops the proof meanwhile but not the epoch.
+//! made smaller and the epoch lost; or where the store's clock goes ahead by more than [`link::KEPT_BEYOND_SECS`] and
+//! is put right before every gate has looked, and the store drops the proof meanwhile but not the epoch.
 
 mod connect;
 mod error;
@@ -343,8 +343,8 @@ impl Shared {
     }
 
     /// The life that the store is in now. One that has lost its data begins another; so does one whose clock was set
-    /// back, since it may have forgotten what by the clock of now it should remember; and so does one of gates that keep
-    /// proofs for less long than this one takes them.
+    /// back, since it may have forgotten what by the clock of now it should remember; and so does one of gates that
+    /// keep proofs for less long than this one takes them.
     async fn present(&self, link: &Link, answer: &Answer) -> Result<Epoch, LinkError> {
         let epoch = match answer.epoch {
             Some(epoch) if self.is_over(epoch, answer.time) => {
