@@ -150,10 +150,10 @@ impl Nonces {
     pub fn issue(&self, now: Timestamp, life: Option<Life>) -> String {
         let memory = life.map_or(self.process.0, |life| life.0.to_be_bytes());
         LAST.with_borrow_mut(|last| {
-            let is_fresh = |last: &&mut Issued| {
-                last.number == self.number && last.memory == memory && (last.at..last.at + SHARED_FOR).contains(&now)
-            };
-            if let Some(last) = last.as_mut().filter(is_fresh) {
+            if let Some(last) = last
+                && (last.number, last.memory) == (self.number, memory)
+                && (last.at..last.at + SHARED_FOR).contains(&now)
+            {
                 return last.text.clone();
             }
             let text = self.make(now, memory);

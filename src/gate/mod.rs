@@ -30,7 +30,7 @@ pub use assertion::AssertionOptions;
 pub use challenge::{DPOP_NONCE, Reply, error_reply};
 pub use cors::{Preflighted, allowed_origin, write_cors};
 pub use identity::{ForwardToken, IdentityOptions};
-pub use members::{has_token, tokens};
+pub use members::{decimal, has_token, plain_decimal, tokens};
 pub use refusal::Refusal;
 pub use waits::Waits;
 pub use witness::{Step, Witness};

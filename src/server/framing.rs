@@ -13,6 +13,8 @@ use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
+use crate::gate::plain_decimal;
+
 /// Of a line that comes in pieces, so much is kept to be looked at; the lines that matter are shorter.
 const KEPT_LINE_BYTES: usize = 128;
 /// What a client of HTTP/2 with prior knowledge begins with (RFC 9113 section 3.4).
@@ -293,7 +295,7 @@ impl Head {
             return Err(Ambiguous);
         }
         if let Some(value) = value_of(line, b"content-length") {
-            if self.length.replace(decimal(value).ok_or(Ambiguous)?).is_some() {
+            if self.length.replace(plain_decimal(value).ok_or(Ambiguous)?).is_some() {
                 return Err(Ambiguous);
             }
         } else if let Some(value) = value_of(line, b"transfer-encoding") {
@@ -317,12 +319,6 @@ fn value_of<'a>(line: &'a [u8], name: &[u8]) -> Option<&'a [u8]> {
     let (found, rest) = line.split_at_checked(name.len())?;
     let value = rest.strip_prefix(b":")?;
     found.eq_ignore_ascii_case(name).then(|| value.trim_ascii())
-}
-
-/// A length: digits and nothing else, in 64 bits, without a zero in front, which some read as octal.
-fn decimal(digits: &[u8]) -> Option<u64> {
-    let plain = digits.iter().all(u8::is_ascii_digit) && (digits.first() != Some(&b'0') || digits.len() == 1);
-    std::str::from_utf8(digits).ok().filter(|_| plain)?.parse().ok()
 }
 
 /// Section 7.1: hexadecimal digits, then perhaps an extension behind `;`.
@@ -451,6 +447,21 @@ mod tests {
                 out.extend_from_slice(&piece[..length]);
             }
             assert!(out.starts_with(GET.as_bytes()), "{room}");
+        }
+    }
+
+    #[test]
+    fn nobody_leaves_who_has_not_asked_to() {
+        for (text, asks) in [
+            (format!("{GET}\r\n"), false),
+            (format!("{GET}Upgrade: websocket\r\n\r\n"), true),
+            (format!("{GET}Upgrade: websocket\r\n\r\n{GET}\r\n"), false),
+        ] {
+            let mut framed = Framed::new(());
+            framed.framing.inspect(&mut text.clone().into_bytes());
+            assert_eq!(framed.asks_to_leave(), asks, "{text}");
+            framed.leave();
+            assert!(!framed.asks_to_leave(), "once");
         }
     }
 

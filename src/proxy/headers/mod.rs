@@ -9,7 +9,7 @@ use http::{HeaderMap, HeaderValue};
 
 use crate::clock::Timestamp;
 use crate::dpop::DPOP;
-use crate::gate::{Admission, DPOP_NONCE, Gate, has_token, tokens};
+use crate::gate::{Admission, DPOP_NONCE, Gate, decimal, has_token, plain_decimal, tokens};
 use crate::journal::Identifiers;
 use crate::policy::Route;
 use crate::target::{Peer, Target};
@@ -85,30 +85,23 @@ pub(super) fn inbound(headers: &mut HeaderMap, nonce: Option<&str>) {
 /// What a response says of its length is said once and plainly, or not at all: equal lines may be taken for one (RFC
 /// 9110 section 8.6), but by whoever reads them first. A coding comes before any length (RFC 9112 section 6.3).
 fn settle_length(headers: &mut HeaderMap, is_coded: bool) {
+    if is_coded {
+        headers.remove(CONTENT_LENGTH);
+        return;
+    }
     let mut lines = headers.get_all(CONTENT_LENGTH).iter();
     let Some(said) = lines.next() else { return };
-    if lines.next().is_none() && !is_coded && is_plain(said.as_bytes()) {
+    if lines.next().is_none() && plain_decimal(said.as_bytes()).is_some() {
         return;
     }
     let length = {
         let mut lengths = tokens(headers, &CONTENT_LENGTH).map(decimal);
-        lengths.next().flatten().filter(|first| !is_coded && lengths.all(|length| length == Some(*first)))
+        lengths.next().flatten().filter(|first| lengths.all(|length| length == Some(*first)))
     };
     match length {
         Some(length) => headers.insert(CONTENT_LENGTH, length.into()),
         None => headers.remove(CONTENT_LENGTH),
     };
-}
-
-/// Whether nobody could read it otherwise: digits, no zero in front, and not too many.
-fn is_plain(length: &[u8]) -> bool {
-    let fits = (1..=15).contains(&length.len()) && (length.len() == 1 || length.first() != Some(&b'0'));
-    fits && length.iter().all(u8::is_ascii_digit)
-}
-
-/// Digits and nothing else, in 64 bits.
-fn decimal(digits: &[u8]) -> Option<u64> {
-    std::str::from_utf8(digits).ok().filter(|text| text.bytes().all(|byte| byte.is_ascii_digit()))?.parse().ok()
 }
 
 /// The gate has answered (or will) `100-continue` by itself (RFC 9110 section 10.1.1); another expectation is the

@@ -260,10 +260,10 @@ fn is_coded_otherwise(response: &Response<Received>) -> bool {
     if !response.body().may_be_coded() {
         return false;
     }
-    let chunked = |coding: &&[u8]| coding.eq_ignore_ascii_case(b"chunked");
-    let known = |coding: &[u8]| chunked(&coding) || coding.eq_ignore_ascii_case(b"identity");
-    let codings = || tokens(response.headers(), &TRANSFER_ENCODING);
-    codings().any(|coding| !known(coding)) || codings().filter(chunked).nth(1).is_some()
+    let mut codings =
+        tokens(response.headers(), &TRANSFER_ENCODING).filter(|coding| !coding.eq_ignore_ascii_case(b"identity"));
+    let only = codings.next();
+    only.is_some_and(|coding| !coding.eq_ignore_ascii_case(b"chunked")) || codings.next().is_some()
 }
 
 /// Waits for the head for `timeout`, counted anew from each piece of the request body, and not while the client is

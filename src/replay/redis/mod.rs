@@ -1,6 +1,6 @@
 //! The store that replicas share: Redis 6.2 or newer, Valkey (design section 2).
 //!
-//! A claim is one round trip: `SET key 1 NX EXAT end`, a read of the *epoch*, and the store's clock. The epoch names
+//! A claim is one round trip: `SET key 1 NX EXAT end`, the store's clock, and a read of the *epoch*. The epoch names
 //! one life of one master: its key carries the master's replication ID, which changes with every restart and failover,
 //! and its value is a random number that goes with the data. A nonce carries the number of the life that it was issued
 //! in, so a proof from before a restart, a failover to a replica that had not everything yet, or a flush is refused,
@@ -261,6 +261,7 @@ impl RedisStore {
             return shared.stand_in(proof);
         };
         match within(deadline, link.look(&shared.keys.of(proof))).await {
+            // Nothing was kept that could be forgotten too early.
             Ok(answer) => shared.judge(&link, proof, answer, u64::MAX, deadline).await,
             Err(error) => shared.undecided(&link, proof, error),
         }

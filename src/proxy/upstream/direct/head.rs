@@ -6,6 +6,8 @@ use bytes::{Buf as _, Bytes, BytesMut};
 use http::header::{CONNECTION, CONTENT_LENGTH, TRANSFER_ENCODING};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode, Version};
 
+use crate::gate::decimal;
+
 use super::ExchangeError;
 use super::body::Remaining;
 
@@ -168,10 +170,7 @@ impl Said {
     /// Lengths may be repeated if all are the same: section 6.3 lets a recipient take them for one.
     fn length(&mut self, value: &HeaderValue) {
         for part in value.as_bytes().split(|byte| *byte == b',') {
-            let digits = part.trim_ascii();
-            let plain = !digits.is_empty() && digits.iter().all(u8::is_ascii_digit);
-            let text = std::str::from_utf8(digits).ok().filter(|_| plain);
-            self.length = match (text.and_then(|text| text.parse().ok()), self.length) {
+            self.length = match (decimal(part.trim_ascii()), self.length) {
                 (Some(said), Length::Absent) => Length::Said(said),
                 (Some(said), Length::Said(before)) if said == before => Length::Said(said),
                 _ => Length::Malformed,
