@@ -234,6 +234,10 @@ fn every_entry_of_every_shape_is_the_multiple_that_it_stands_for() {
     entries_are_right::<6, 2>();
     entries_are_right::<8, 2>();
     entries_are_right::<11, 2>();
+    entries_are_right::<3, 4>();
+    entries_are_right::<5, 4>();
+    entries_are_right::<7, 4>();
+    entries_are_right::<10, 4>();
 }
 
 proptest! {
@@ -245,6 +249,8 @@ proptest! {
         let expected = own(&times_generator(&scalar));
         prop_assert!(same(&Comb::<4, 2>::new(&Affine::GENERATOR).times(&scalar), &expected));
         prop_assert!(same(&Comb::<6, 2>::new(&Affine::GENERATOR).times(&scalar), &expected));
+        prop_assert!(same(&Comb::<3, 4>::new(&Affine::GENERATOR).times(&scalar), &expected));
+        prop_assert!(same(&Comb::<7, 4>::new(&Affine::GENERATOR).times(&scalar), &expected));
         prop_assert!(same(&Comb::<5, 3>::new(&Affine::GENERATOR).times(&scalar), &expected));
     }
 }

@@ -8,7 +8,7 @@ use super::scalar::Scalar;
 /// A scalar has this many bits.
 const BITS: usize = 256;
 /// No comb has more columns.
-const MAX_COLUMNS: usize = 64;
+const MAX_COLUMNS: usize = 88;
 
 /// The table of one point.
 ///
@@ -84,9 +84,11 @@ impl<const TEETH: usize, const BLOCKS: usize> Comb<TEETH, BLOCKS> {
         let number = scalar.add(&Self::ONES).half();
         let mut columns = [0; MAX_COLUMNS];
         for tooth in 0..TEETH {
-            let bits = window(number.limbs(), tooth * Self::COLUMNS);
-            for (at, column) in columns.iter_mut().enumerate().take(Self::COLUMNS) {
-                *column |= u16::from(bits >> at & 1 == 1) << tooth;
+            for (part, columns) in columns.chunks_mut(64).enumerate().take(Self::COLUMNS.div_ceil(64)) {
+                let bits = window(number.limbs(), tooth * Self::COLUMNS + part * 64);
+                for (at, column) in columns.iter_mut().enumerate().take(Self::COLUMNS - part * 64) {
+                    *column |= u16::from(bits >> at & 1 == 1) << tooth;
+                }
             }
         }
         // Under a top digit of -1 the others are those of the negative entry.
@@ -97,7 +99,6 @@ impl<const TEETH: usize, const BLOCKS: usize> Comb<TEETH, BLOCKS> {
         Digits(columns)
     }
 
-    #[cfg(test)]
     pub(super) fn entries(&self) -> &[Affine] {
         &self.entries
     }
@@ -105,14 +106,17 @@ impl<const TEETH: usize, const BLOCKS: usize> Comb<TEETH, BLOCKS> {
     /// Which multiple of the point that column adds, all blocks together.
     #[cfg(test)]
     pub(super) fn multiple(digits: &Digits, at: usize) -> Scalar {
-        let blocks = digits.0.chunks_exact(Self::WIDTH).take(BLOCKS).enumerate();
-        blocks.fold(Scalar::reduced(&[0; 32]), |sum, (block, digits)| {
-            let digit = digits.get(at).copied().unwrap_or_default();
-            (0..TEETH).fold(sum, |sum, tooth| {
-                let power = Scalar::power_of_two(tooth * Self::COLUMNS + block * Self::WIDTH + at);
-                let plus = tooth == TEETH - 1 || digit >> tooth & 1 == 1;
-                if plus == (digit & NEGATIVE == 0) { sum.add(&power) } else { sum.sub(&power) }
-            })
+        (0..BLOCKS).fold(Scalar::reduced(&[0; 32]), |sum, block| sum.add(&Self::multiple_of(digits, block, at)))
+    }
+
+    /// Which multiple of the point that column of that block adds.
+    #[cfg(test)]
+    pub(super) fn multiple_of(digits: &Digits, block: usize, at: usize) -> Scalar {
+        let (digit, negative) = digits.at(block * Self::WIDTH + at);
+        (0..TEETH).fold(Scalar::reduced(&[0; 32]), |sum, tooth| {
+            let power = Scalar::power_of_two(tooth * Self::COLUMNS + block * Self::WIDTH + at);
+            let plus = tooth == TEETH - 1 || digit >> tooth & 1 == 1;
+            if plus == negative { sum.sub(&power) } else { sum.add(&power) }
         })
     }
 
@@ -120,12 +124,11 @@ impl<const TEETH: usize, const BLOCKS: usize> Comb<TEETH, BLOCKS> {
     #[cfg(test)]
     pub(super) fn times(&self, scalar: &Scalar) -> Jacobian {
         let digits = Self::digits(scalar);
-        (0..Self::WIDTH).rev().fold(Jacobian::INFINITY, |sum, at| {
-            let chosen = self.entries.chunks_exact(Self::ENTRIES).zip(digits.0.chunks_exact(Self::WIDTH));
-            chosen.fold(sum.double(), |sum, (entries, digits)| {
-                let digit = digits.get(at).copied().unwrap_or_default();
-                let entry = entries.get(usize::from(digit & !NEGATIVE)).copied().unwrap_or(Affine::GENERATOR);
-                sum.add(&entry.negate_if(digit & NEGATIVE != 0))
+        (0..Self::WIDTH).rev().fold(Jacobian::INFINITY, |sum, column| {
+            self.entries.chunks_exact(Self::ENTRIES).enumerate().fold(sum.double(), |sum, (block, entries)| {
+                let (at, negative) = digits.at(block * Self::WIDTH + column);
+                let entry = entries.get(at).copied().unwrap_or(Affine::GENERATOR);
+                sum.add(&entry.negate_if(negative))
             })
         })
     }
@@ -143,6 +146,25 @@ impl<const TEETH: usize, const BLOCKS: usize> Comb<TEETH, BLOCKS> {
             })
         })
     }
+}
+
+impl Digits {
+    /// Which entry of its block that column chooses, and whether it is to be negated; block by block.
+    #[inline(always)]
+    pub(super) fn at(&self, column: usize) -> (usize, bool) {
+        read(self.0.get(column).copied().unwrap_or_default())
+    }
+
+    /// The same for all columns of each block.
+    #[inline(always)]
+    pub(super) fn blocks(&self, width: usize) -> impl Iterator<Item = impl Iterator<Item = (usize, bool)>> {
+        self.0.chunks_exact(width).map(|digits| digits.iter().copied().map(read))
+    }
+}
+
+#[inline(always)]
+fn read(digit: u16) -> (usize, bool) {
+    (usize::from(digit & !NEGATIVE), digit & NEGATIVE != 0)
 }
 
 /// Two entries to be added, and which of them are to be negated.
@@ -175,7 +197,7 @@ fn window(number: &[u64; 4], from: usize) -> u64 {
     if shift == 0 { low } else { low | limb(at + 1) << (64 - shift) }
 }
 
-fn to_affine(point: &Jacobian) -> Affine {
+pub(super) fn to_affine(point: &Jacobian) -> Affine {
     let inverse = point.z.invert();
     scaled(point, &inverse)
 }

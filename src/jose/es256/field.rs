@@ -59,12 +59,13 @@ impl Field {
         reduce(&[self.0[0], self.0[1], self.0[2], self.0[3], 0, 0, 0, 0]).canonical()
     }
 
-    #[cfg(test)]
+    /// From its limbs in Montgomery form.
+    #[inline(always)]
     pub(super) const fn from_raw(limbs: Limbs) -> Self {
         Self(limbs)
     }
 
-    #[cfg(test)]
+    #[inline(always)]
     pub(super) const fn raw(&self) -> Limbs {
         self.0
     }

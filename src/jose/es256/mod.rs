@@ -22,6 +22,8 @@
 mod comb;
 mod field;
 mod inverse;
+#[cfg(target_arch = "x86_64")]
+mod lanes;
 mod limbs;
 mod point;
 mod scalar;

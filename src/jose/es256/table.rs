@@ -4,8 +4,10 @@ use std::sync::LazyLock;
 
 use sha2::{Digest as _, Sha256};
 
-use super::comb::{Comb, Digits};
+use super::comb::Comb;
 use super::field::{self, Field};
+#[cfg(target_arch = "x86_64")]
+use super::lanes;
 use super::limbs;
 use super::point::{Affine, Jacobian};
 use super::scalar::{N, Scalar};
@@ -47,6 +49,8 @@ enum Table {
     Tiny(Tiny),
     Small(Small),
     Large(Large),
+    #[cfg(target_arch = "x86_64")]
+    Lanes(lanes::Table),
 }
 
 /// Whether `04 || x || y` is a point of the curve, with coordinates below p.
@@ -64,12 +68,21 @@ impl KeyTable {
     /// library.
     pub fn new(point: &[u8; 65], size: TableSize) -> Option<Self> {
         let point = affine(point)?;
+        #[cfg(target_arch = "x86_64")]
+        if let Some(lanes) = lanes::Lanes::try_new() {
+            return Some(Self(Table::Lanes(lanes::Table::new(lanes, &point, size))));
+        }
+        Some(Self::by_pairs(&point, size))
+    }
+
+    /// For any processor.
+    pub(super) fn by_pairs(point: &Affine, size: TableSize) -> Self {
         LazyLock::force(&GENERATOR);
-        Some(Self(match size {
-            TableSize::Tiny => Table::Tiny(Comb::new(&point)),
-            TableSize::Small => Table::Small(Comb::new(&point)),
-            TableSize::Large => Table::Large(Comb::new(&point)),
-        }))
+        Self(match size {
+            TableSize::Tiny => Table::Tiny(Comb::new(point)),
+            TableSize::Small => Table::Small(Comb::new(point)),
+            TableSize::Large => Table::Large(Comb::new(point)),
+        })
     }
 
     /// Whether `signature` (r || s, RFC 7518 section 3.4) is one of the key's over `message`.
@@ -86,26 +99,27 @@ impl KeyTable {
         }
         let inverse = s.inverted();
         let (u1, u2) = (Scalar::reduced(digest).times(&inverse), r.times(&inverse));
-        let of_generator = Generator::digits(&u1);
-        let sum = match &self.0 {
-            Table::Tiny(key) => sum(&of_generator, key, &Tiny::digits(&u2)),
-            Table::Small(key) => sum(&of_generator, key, &Small::digits(&u2)),
-            Table::Large(key) => sum(&of_generator, key, &Large::digits(&u2)),
+        let (x, z) = match &self.0 {
+            Table::Tiny(key) => sum(&u1, key, &u2),
+            Table::Small(key) => sum(&u1, key, &u2),
+            Table::Large(key) => sum(&u1, key, &u2),
+            #[cfg(target_arch = "x86_64")]
+            Table::Lanes(key) => key.sum(&u1, &u2),
         };
-        has_x(&sum, r.limbs())
+        has_x(&x, &z, r.limbs())
     }
 }
 
-/// The generator times one scalar and the key times another, which share the doublings.
+/// x and z of the generator times one scalar and the key times another, which share the doublings.
 ///
 /// What a column chooses in the two blocks of a comb is added first, by the cheaper formula for affine points, which
 /// needs inverses: of all columns at once. That reads all entries in a row, too, so that those which are not in the
 /// cache come at the same time.
-fn sum<const TEETH: usize>(of_generator: &Digits, key: &Comb<TEETH, 2>, of_key: &Digits) -> Jacobian {
+fn sum<const TEETH: usize>(u1: &Scalar, key: &Comb<TEETH, 2>, u2: &Scalar) -> (Field, Field) {
     let (width, widest) = (Comb::<TEETH, 2>::WIDTH, Comb::<TEETH, 2>::WIDTH.max(Generator::WIDTH));
     let mut pairs = Vec::with_capacity(MAX_PAIRS);
-    pairs.extend(key.chosen(of_key));
-    pairs.extend(GENERATOR.chosen(of_generator));
+    pairs.extend(key.chosen(&Comb::<TEETH, 2>::digits(u2)));
+    pairs.extend(GENERATOR.chosen(&Generator::digits(u1)));
     let (mut inverses, mut space) = ([Field::ONE; MAX_PAIRS], [Field::ONE; MAX_PAIRS]);
     for (difference, pair) in inverses.iter_mut().zip(&pairs) {
         *difference = pair.difference();
@@ -113,7 +127,7 @@ fn sum<const TEETH: usize>(of_generator: &Digits, key: &Comb<TEETH, 2>, of_key: 
     let (used, _) = inverses.split_at_mut(pairs.len().min(MAX_PAIRS));
     if !field::invert_all(used, &mut space) {
         // No two entries of a table have the same x, whatever the key; if they had, nothing would be accepted here.
-        return Jacobian::INFINITY;
+        return (Field::ONE, Field::ZERO);
     }
     let (of_key, of_generator) = pairs.split_at(width);
     let (key_inverses, generator_inverses) = inverses.split_at(width);
@@ -126,17 +140,18 @@ fn sum<const TEETH: usize>(of_generator: &Digits, key: &Comb<TEETH, 2>, of_key: 
             }
         }
     }
-    sum
+    (sum.x, sum.z)
 }
 
-/// Whether the point's x is r modulo n: r itself, or r + n where that is below p. Compared times z^2, which spares the
+/// Whether the x of a sum is r modulo n: r itself, or r + n where that is below p. Compared times z^2, which spares the
 /// division.
-fn has_x(point: &Jacobian, r: &[u64; 4]) -> bool {
-    if point.is_infinity() {
+fn has_x(x: &Field, z: &Field, r: &[u64; 4]) -> bool {
+    if z.is_zero() {
+        // At infinity.
         return false;
     }
-    let zz = point.z.square();
-    let is = |x: &[u64; 4]| Field::from_limbs(x).is_some_and(|x| x.mul(&zz) == point.x);
+    let zz = z.square();
+    let is = |wanted: &[u64; 4]| Field::from_limbs(wanted).is_some_and(|wanted| wanted.mul(&zz) == *x);
     let (above, carry) = limbs::add(r, &N);
     is(r) || carry == 0 && is(&above)
 }
