@@ -1,5 +1,5 @@
 //! Checks signatures, and knows the keys that come back: those get a table ([`KeyTable`]), with which a check costs a
-//! quarter of what it costs without (design section 6).
+//! quarter of what it costs without, or an eighth (design section 6).
 //!
 //! Which keys get one is decided by good signatures only: whoever sends signatures that are wrong, or keys that are not
 //! their own, changes nothing here. What clients can reach is bounded: tables by [`Options::entries`], the memory of
@@ -27,8 +27,8 @@ use tables::{Sighting, Tables};
 /// Which keys get tables.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Options {
-    /// Tables of clients' keys held at once, 1 KiB each; a sixth of them 4 KiB, a sixty-fourth 16 KiB. 0: no tables at
-    /// all, not for issuers either.
+    /// Tables of clients' keys held at once, 1 KiB each; a quarter of them 4 KiB, a sixty-fourth 16 KiB. 0: no tables
+    /// at all, not for issuers either.
     pub entries: usize,
     /// Good signatures after which a key gets one.
     pub after: u32,

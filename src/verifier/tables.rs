@@ -151,12 +151,12 @@ impl<T> Tables<T> {
         Sighting::Noted
     }
 
-    /// How large the next one may be: of those that there may be, a sixty-fourth are large, a sixth are no larger than
+    /// How large the next one may be: of those that there may be, a sixty-fourth are large, a quarter are no larger than
     /// small, and all others are tiny. So the few have the best, and most keys have one.
     pub(super) fn size(&self) -> TableSize {
         match self.taken.load(Ordering::Relaxed) {
             taken if taken <= (self.entries / 64).max(LARGE_ANYWAY) => TableSize::Large,
-            taken if taken <= (self.entries / 6).max(SMALL_ANYWAY) => TableSize::Small,
+            taken if taken <= (self.entries / 4).max(SMALL_ANYWAY) => TableSize::Small,
             _ => TableSize::Tiny,
         }
     }
@@ -312,7 +312,7 @@ mod tests {
 
     #[test]
     fn the_first_tables_are_large_and_most_are_tiny() {
-        for (entries, large, small) in [(50, 50, 0), (1000, 64, 448), (50_000, 781, 7552)] {
+        for (entries, large, small) in [(50, 50, 0), (1000, 64, 448), (50_000, 781, 11_719)] {
             let tables = tables(entries, 1);
             let mut sizes = [0; 3];
             for number in 0..u64::try_from(entries).unwrap() {

@@ -1,5 +1,5 @@
 //! What the parts cost, beside AWS-LC: `cargo test --release --lib es256::figures -- --ignored --nocapture`.
-#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a test that prints")]
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::print_stdout, reason = "a test that prints")]
 
 use std::hint::black_box;
 use std::time::{Duration, Instant};
@@ -78,12 +78,16 @@ fn the_parts_and_the_whole_beside_the_library() {
         UnparsedPublicKey::new(&ECDSA_P256_SHA256_FIXED, black_box(&key)).verify(&message, &signature).unwrap();
     });
     cost("the generator's table", || Comb::<11, 2>::new(&Affine::GENERATOR));
+    let affine = Affine::from_coordinates(key[1..33].try_into().unwrap(), key[33..].try_into().unwrap()).unwrap();
     for size in TableSize::ALL {
         let table = KeyTable::new(&key, size).unwrap();
         assert!(table.verify(&message, &signature) && !table.verify(b"another", &signature));
         cost(&format!("a key's table, {size:?}"), || KeyTable::new(black_box(&key), size));
         let own =
             cost(&format!("ES256 verification, {size:?} table"), || table.verify(black_box(&message), &signature));
+        println!("{:<34} {:>10.3}", "  of AWS-LC's", own / library);
+        let table = KeyTable::by_pairs(&affine, size);
+        let own = cost("  for any processor", || table.verify(black_box(&message), &signature));
         println!("{:<34} {:>10.3}", "  of AWS-LC's", own / library);
     }
     // As with thousands of clients, most of whose tables are not in the cache.

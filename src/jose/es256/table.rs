@@ -28,9 +28,9 @@ const MAX_PAIRS: usize = Tiny::WIDTH + Generator::WIDTH;
 pub enum TableSize {
     /// 1 KiB: for keys of which there are very many.
     Tiny,
-    /// 4 KiB, and a fifth faster: for some.
+    /// 4 KiB, and a fifth to a third faster: for some.
     Small,
-    /// 16 KiB, and faster by another sixth: for the few.
+    /// 16 KiB, and faster by another seventh: for the few.
     Large,
 }
 

@@ -1,4 +1,4 @@
-//! Eight numbers modulo p at a time, one in each lane of the processor's widest words.
+//! Four numbers modulo p at a time, one in each lane of a word of 256 bits.
 
 use std::arch::x86_64::__m256i;
 
@@ -6,12 +6,12 @@ use super::super::field::Field;
 use super::super::limbs::Limbs;
 
 pulp::simd_type! {
-    /// That this processor has words of 512 bits and multiplies 52 bits in each of their lanes (AVX-512 IFMA).
+    /// That this processor multiplies numbers of 52 bits in each lane of a word (AVX-512 IFMA, for words of 256 bits).
     pub(in crate::jose::es256) struct Lanes {
         avx: "avx",
         avx2: "avx2",
-        words: "avx512f",
-        vl: "avx512vl",
+        avx512: "avx512f",
+        narrow: "avx512vl",
         products: "avx512ifma",
     }
 }
@@ -22,7 +22,7 @@ const MASK: u64 = (1 << BITS) - 1;
 /// p = 2^256 - 2^224 + 2^192 + 2^96 - 1, limb by limb: 2^52 - 1, 2^44 - 1, 0, 2^36, 2^48 - 2^16.
 const P: [u64; 5] = [MASK, (1 << 44) - 1, 0, 1 << 36, (1 << 48) - (1 << 16)];
 
-/// Eight numbers modulo p in Montgomery form (times 2^260), limb by limb.
+/// Four numbers modulo p in Montgomery form (times 2^260), limb by limb.
 ///
 /// Invariant: each is below 2^257, its limbs below 2^52. So the product of two is below 2^514 / 2^260 + p, which is
 /// below 2^257 again.
@@ -34,39 +34,25 @@ pub(super) struct Fields([__m256i; 5]);
 #[repr(align(64))]
 pub(super) struct Entry([u64; 8]);
 
-/// Eight points that are not at infinity.
+/// Four points that are not at infinity.
 #[derive(Clone, Copy)]
 pub(super) struct Affines {
     pub(super) x: Fields,
     pub(super) y: Fields,
 }
 
-/// Limb by limb. No closure: what is to run in lanes must be part of the function that does.
-macro_rules! each {
-    ($at: ident, $limb: expr) => {
-        [
-            {
-                const $at: usize = 0;
-                $limb
-            },
-            {
-                const $at: usize = 1;
-                $limb
-            },
-            {
-                const $at: usize = 2;
-                $limb
-            },
-            {
-                const $at: usize = 3;
-                $limb
-            },
-            {
-                const $at: usize = 4;
-                $limb
-            },
-        ]
-    };
+#[cfg(test)]
+#[allow(clippy::indexing_slicing, reason = "a test")]
+impl Fields {
+    /// From the limbs of each lane.
+    pub(super) fn from_limbs(lanes: &[[u64; 5]; 4]) -> Self {
+        Self(std::array::from_fn(|at| pulp::cast(lanes.map(|limbs| limbs[at]))))
+    }
+
+    pub(super) fn limbs(&self) -> [[u64; 5]; 4] {
+        let words: [[u64; 4]; 5] = self.0.map(pulp::cast);
+        std::array::from_fn(|lane| words.map(|word| word[lane]))
+    }
 }
 
 impl Entry {
@@ -135,7 +121,7 @@ impl Lanes {
     /// Keeps the sign.
     #[inline(always)]
     fn signed_right<const BY: u32>(self, a: __m256i) -> __m256i {
-        self.words._mm256_srai_epi64::<BY>(a)
+        self.avx512._mm256_srai_epi64::<BY>(a)
     }
 
     #[inline(always)]
@@ -184,49 +170,72 @@ impl Lanes {
 
     #[inline(always)]
     pub(super) fn add(self, Fields(a): &Fields, Fields(b): &Fields) -> Fields {
-        self.settle(each!(AT, self.plus(a[AT], b[AT])))
+        let mut sum = *a;
+        for (limb, b) in sum.iter_mut().zip(b) {
+            *limb = self.plus(*limb, *b);
+        }
+        self.settle(sum)
     }
 
     #[inline(always)]
-    pub(super) fn double(self, Fields(a): &Fields) -> Fields {
-        self.settle(each!(AT, self.left::<1>(a[AT])))
+    pub(super) fn double(self, a: &Fields) -> Fields {
+        self.add(a, a)
     }
 
     #[inline(always)]
     pub(super) fn triple(self, Fields(a): &Fields) -> Fields {
-        self.settle(each!(AT, self.plus(a[AT], self.left::<1>(a[AT]))))
+        let mut triple = *a;
+        for limb in &mut triple {
+            *limb = self.plus(*limb, self.left::<1>(*limb));
+        }
+        self.settle(triple)
     }
 
     #[inline(always)]
     pub(super) fn four_times(self, Fields(a): &Fields) -> Fields {
-        self.settle(each!(AT, self.left::<2>(a[AT])))
+        let mut product = *a;
+        for limb in &mut product {
+            *limb = self.left::<2>(*limb);
+        }
+        self.settle(product)
     }
 
     /// `a - b`; 3p is more than b may be.
     #[inline(always)]
     pub(super) fn sub(self, Fields(a): &Fields, Fields(b): &Fields) -> Fields {
-        self.settle(each!(AT, self.minus(self.plus(a[AT], self.all(3 * P[AT])), b[AT])))
+        self.settle(self.less::<0, 3>(a, b))
     }
 
     /// `a - 8b`; 17p is more than 8b may be.
     #[inline(always)]
     pub(super) fn sub_eight_times(self, Fields(a): &Fields, Fields(b): &Fields) -> Fields {
-        self.settle(each!(AT, self.minus(self.plus(a[AT], self.all(17 * P[AT])), self.left::<3>(b[AT]))))
+        self.settle(self.less::<3, 17>(a, b))
     }
 
-    /// `a - b - 2c`; 7p is more than b and 2c may be.
+    /// `a - b - 2c`; 3p is more than b may be, 5p more than 2c.
     #[inline(always)]
     pub(super) fn sub_and_twice(self, Fields(a): &Fields, Fields(b): &Fields, Fields(c): &Fields) -> Fields {
-        self.settle(each!(AT, {
-            let positive = self.plus(a[AT], self.all(7 * P[AT]));
-            self.minus(self.minus(positive, b[AT]), self.left::<1>(c[AT]))
-        }))
+        self.settle(self.less::<1, 5>(&self.less::<0, 3>(a, b), c))
     }
 
-    /// The negative in those lanes whose bit is set.
+    /// `a - 2^SHIFT * b + MULTIPLE * p`, each limb by itself.
+    #[inline(always)]
+    fn less<const SHIFT: i32, const MULTIPLE: u64>(self, a: &[__m256i; 5], b: &[__m256i; 5]) -> [__m256i; 5] {
+        let mut difference = *a;
+        for ((limb, b), p) in difference.iter_mut().zip(b).zip(P) {
+            *limb = self.minus(self.plus(*limb, self.all(MULTIPLE * p)), self.left::<SHIFT>(*b));
+        }
+        difference
+    }
+
+    /// The negative in those lanes whose bit is set; 3p is more than the number may be.
     #[inline(always)]
     pub(super) fn negate_where(self, lanes: u8, Fields(a): &Fields) -> Fields {
-        self.settle(each!(AT, self.words._mm256_mask_sub_epi64(a[AT], lanes, self.all(3 * P[AT]), a[AT])))
+        let mut negated = *a;
+        for (limb, p) in negated.iter_mut().zip(P) {
+            *limb = self.avx512._mm256_mask_sub_epi64(*limb, lanes, self.all(3 * p), *limb);
+        }
+        self.settle(negated)
     }
 
     /// Bounds: a limb of the product is at most five low and five high halves of 52 bits; the reduction adds at most
@@ -286,11 +295,11 @@ impl Lanes {
     pub(super) fn of_partner(self, distance: i64, Fields([l0, l1, l2, l3, l4]): &Fields) -> Fields {
         let partners = self.avx._mm256_setr_epi64x(distance, 1 ^ distance, 2 ^ distance, 3 ^ distance);
         Fields([
-            self.words._mm256_permutexvar_epi64(partners, *l0),
-            self.words._mm256_permutexvar_epi64(partners, *l1),
-            self.words._mm256_permutexvar_epi64(partners, *l2),
-            self.words._mm256_permutexvar_epi64(partners, *l3),
-            self.words._mm256_permutexvar_epi64(partners, *l4),
+            self.avx512._mm256_permutexvar_epi64(partners, *l0),
+            self.avx512._mm256_permutexvar_epi64(partners, *l1),
+            self.avx512._mm256_permutexvar_epi64(partners, *l2),
+            self.avx512._mm256_permutexvar_epi64(partners, *l3),
+            self.avx512._mm256_permutexvar_epi64(partners, *l4),
         ])
     }
 
@@ -325,17 +334,6 @@ impl Lanes {
             self.low(self.or(self.right::<28>(w2), self.left::<36>(w3))),
             self.right::<16>(w3),
         ])
-    }
-
-    #[cfg(test)]
-    pub(super) fn from_limbs(self, lanes: &[[u64; 5]; 4]) -> Fields {
-        Fields(std::array::from_fn(|at| pulp::cast(lanes.map(|limbs| limbs[at]))))
-    }
-
-    #[cfg(test)]
-    pub(super) fn limbs(self, Fields(a): &Fields) -> [[u64; 5]; 4] {
-        let words: [[u64; 4]; 5] = a.map(pulp::cast);
-        std::array::from_fn(|lane| words.map(|word| word[lane]))
     }
 
     /// What the first lane has.

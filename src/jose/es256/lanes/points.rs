@@ -1,4 +1,4 @@
-//! Sums of eight points at a time.
+//! Sums of four points at a time.
 //!
 //! None of the formulas looks at what it adds, and none but the doubling is right for all: equal points, opposite ones
 //! and those at infinity have ways of their own, which lanes cannot go one by one. But where two of them meet, the sum's
@@ -7,7 +7,7 @@
 
 use super::fields::{Affines, Fields, Lanes};
 
-/// Eight points in Jacobian coordinates.
+/// Four points in Jacobian coordinates.
 #[derive(Clone, Copy)]
 pub(super) struct Jacobians {
     pub(super) x: Fields,
