@@ -151,8 +151,8 @@ impl<T> Tables<T> {
         Sighting::Noted
     }
 
-    /// How large the next one may be: of those that there may be, a sixty-fourth are large, a quarter are no larger than
-    /// small, and all others are tiny. So the few have the best, and most keys have one.
+    /// How large the next one may be: of those that there may be, a sixty-fourth are large, a quarter are no smaller
+    /// than small, and all others are tiny. So the few have the best, and most keys have one.
     pub(super) fn size(&self) -> TableSize {
         match self.taken.load(Ordering::Relaxed) {
             taken if taken <= (self.entries / 64).max(LARGE_ANYWAY) => TableSize::Large,
