@@ -8,9 +8,10 @@
 //! key or a nonce of ECDSA: there is no function here that takes one, and [`KeyTable`] takes public keys only.
 //!
 //! What would be harmful is a wrong answer, so the answers are compared: numbers and points with a plain reference and
-//! with `p256` (`arithmetic.rs`), the lanes with those (`lanes/tests.rs`), whole verifications with AWS-LC in thousands of cases and Wycheproof's vectors in
-//! every run of the tests, and in ten million by `tests/curve` (`differential.rs`). Rare cases have no way of their own
-//! where the usual way can do them: sums are complete, whichever points meet.
+//! with `p256` (`arithmetic.rs`), the lanes with those (`lanes/tests.rs`), whole verifications with AWS-LC in thousands
+//! of cases and Wycheproof's vectors in every run of the tests, and in ten million by `tests/curve` (`differential`).
+//! Rare cases have no way of their own where the usual way can do them: sums are complete, whichever points meet. The
+//! lanes' are not, but tell.
 //!
 //! | file | what |
 //! | --- | --- |

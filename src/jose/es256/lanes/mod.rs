@@ -1,8 +1,8 @@
 //! The same sum where the processor multiplies numbers of 52 bits in each lane of a word (AVX-512 IFMA: Intel's servers
 //! since Ice Lake, AMD's since Zen 4): in half the time.
 //!
-//! A comb of four blocks has a block for each lane: the four entries that a column chooses are added and doubled side by
-//! side, without one inversion, and the lanes' sums are added at last. What such a sum cannot do it shows (see
+//! A comb of four blocks has a block for each lane: the four entries that a column chooses are added and doubled side
+//! by side, without one inversion, and the lanes' sums are added at last. What such a sum cannot do it shows (see
 //! [`points`]), and is done again by additions that can do everything.
 //!
 //! Four lanes, not the eight that there are: words of 512 bits take a sixth less time for the sum, but lower the core's
