@@ -1,9 +1,9 @@
 //! Sums of four points at a time.
 //!
-//! None of the formulas looks at what it adds, and none but the doubling is right for all: equal points, opposite ones
-//! and those at infinity have ways of their own, which lanes cannot go one by one. But where two of them meet, the
-//! sum's z becomes a multiple of a difference that is zero, and every z that follows is a multiple of that one. So a sum
-//! of all is right if its z is not zero in the end.
+//! None of the formulas looks at what it adds, and none but the doubling is right for all: equal points, opposite
+//! ones and those at infinity have ways of their own, which lanes cannot go one by one. But where two of them meet,
+//! the sum's z becomes a multiple of a difference that is zero, and every z that follows is a multiple of that one.
+//! So a sum of all is right if its z is not zero in the end.
 
 use super::fields::{Affines, Fields, Lanes};
 
