@@ -99,6 +99,7 @@ impl<const TEETH: usize, const BLOCKS: usize> Comb<TEETH, BLOCKS> {
         Digits(columns)
     }
 
+    #[cfg(any(test, target_arch = "x86_64"))]
     pub(super) fn entries(&self) -> &[Affine] {
         &self.entries
     }
@@ -148,6 +149,7 @@ impl<const TEETH: usize, const BLOCKS: usize> Comb<TEETH, BLOCKS> {
     }
 }
 
+#[cfg(any(test, target_arch = "x86_64"))]
 impl Digits {
     /// Which entry of its block that column chooses, and whether it is to be negated; block by block.
     #[inline(always)]
@@ -162,6 +164,7 @@ impl Digits {
     }
 }
 
+#[cfg(any(test, target_arch = "x86_64"))]
 #[inline(always)]
 fn read(digit: u16) -> (usize, bool) {
     (usize::from(digit & !NEGATIVE), digit & NEGATIVE != 0)

@@ -60,11 +60,13 @@ impl Field {
     }
 
     /// From its limbs in Montgomery form.
+    #[cfg(any(test, target_arch = "x86_64"))]
     #[inline(always)]
     pub(super) const fn from_raw(limbs: Limbs) -> Self {
         Self(limbs)
     }
 
+    #[cfg(any(test, target_arch = "x86_64"))]
     #[inline(always)]
     pub(super) const fn raw(&self) -> Limbs {
         self.0

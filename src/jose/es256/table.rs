@@ -147,11 +147,27 @@ fn sum<const TEETH: usize>(u1: &Scalar, key: &Comb<TEETH, 2>, u2: &Scalar) -> (F
 /// division.
 fn has_x(x: &Field, z: &Field, r: &[u64; 4]) -> bool {
     if z.is_zero() {
-        // At infinity.
+        // At infinity, which has no x; whatever x is here.
         return false;
     }
     let zz = z.square();
     let is = |wanted: &[u64; 4]| Field::from_limbs(wanted).is_some_and(|wanted| wanted.mul(&zz) == *x);
     let (above, carry) = limbs::add(r, &N);
     is(r) || carry == 0 && is(&above)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_sum_at_infinity_has_no_x() {
+        let p = Field::from_raw([u64::MAX, 0xffff_ffff, 0, 0xffff_ffff_0000_0001]);
+        for z in [Field::ZERO, p] {
+            for x in [Field::ZERO, p, Field::ONE] {
+                assert!(!has_x(&x, &z, &[1, 0, 0, 0]) && !has_x(&x, &z, &[0; 4]));
+            }
+        }
+        assert!(has_x(&Field::small(7), &Field::ONE, &[7, 0, 0, 0]));
+    }
 }

@@ -43,9 +43,10 @@ enum Kind {
     NotReduced,
     /// The digest is 0 or n, or not below n.
     Digest,
-    /// u1, u2 and the key are multiples at which sums on the way are at infinity or of equal points.
+    /// u1, u2 and the key are multiples at which sums on the way are at infinity or of equal points, but for those in
+    /// lanes.
     Colliding,
-    /// The last addition is one of equal points.
+    /// The last addition by pairs is one of equal points.
     DoubledAtLast,
     /// The sum is at infinity before the last addition.
     InfinityBefore,
@@ -196,6 +197,8 @@ impl Seen {
 
     /// Prints, and fails where a kind has not been what it should be.
     fn report(&self) {
+        #[cfg(target_arch = "x86_64")]
+        println!("tables in lanes: {}", super::lanes::Lanes::is_available());
         println!("{:<18} {:>10} {:>10}", "kind", "accepted", "refused");
         for (kind, expected) in Kind::ALL {
             let (yes, no) = self.0.get(&kind).copied().unwrap_or_default();

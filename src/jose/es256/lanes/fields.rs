@@ -151,8 +151,9 @@ impl Lanes {
     /// Bounds: the limbs are between -2^60 and 2^60, the number of all of them v is not negative and below 2^262. With
     /// q = floor(l4 / 2^48), v - qp = (v - q * 2^256) + q * (2^224 - 2^192 - 2^96 + 1). The first part is at least what
     /// the four low limbs are, more than -2^218, and below 2^256 + 2^218; the second one is more than 2^223 for q > 0,
-    /// and below 2^231. So the sum is below 2^257, and not negative: with q = 0 it is v; with q < 0 (where v >= 0
-    /// needs low limbs that make up for l4, so that q is -1 and l4 above -2^10) it is near 2^256.
+    /// and below 2^231. So the sum is below 2^257, and not negative: with q = 0 it is v. No l4 that comes here is
+    /// negative; if one were (where v >= 0 needs low limbs that make up for it, so that q is -1 and l4 above -2^10), it
+    /// would be near 2^256.
     #[inline(always)]
     fn settle(self, [l0, l1, l2, l3, l4]: [__m256i; 5]) -> Fields {
         let q = self.signed_right::<48>(l4);

@@ -15,6 +15,8 @@ mod fields;
 mod points;
 
 #[cfg(test)]
+mod meetings;
+#[cfg(test)]
 mod tests;
 
 use std::hint::black_box;
@@ -38,7 +40,9 @@ type Tiny = Comb<3, LANES>;
 type Small = Comb<5, LANES>;
 type Large = Comb<7, LANES>;
 
-const _: () = assert!(Generator::WIDTH < Large::WIDTH);
+// What `Sum` counts on.
+const _: () =
+    assert!(Generator::WIDTH < Tiny::WIDTH && Generator::WIDTH < Small::WIDTH && Generator::WIDTH < Large::WIDTH);
 
 /// 128 KiB, made when the first key gets a table.
 static GENERATOR: LazyLock<Box<[Entry]>> = LazyLock::new(|| entries(&Generator::new(&Affine::GENERATOR)));
@@ -62,13 +66,18 @@ impl Table {
         Self { lanes, size, entries }
     }
 
+    /// How a scalar is read by this table, and the columns of a block.
+    fn digits(&self, scalar: &Scalar) -> (Digits, usize) {
+        match self.size {
+            TableSize::Tiny => (Tiny::digits(scalar), Tiny::WIDTH),
+            TableSize::Small => (Small::digits(scalar), Small::WIDTH),
+            TableSize::Large => (Large::digits(scalar), Large::WIDTH),
+        }
+    }
+
     /// x and z of u1 times the generator and u2 times the key; z is zero at infinity.
     pub(super) fn sum(&self, u1: &Scalar, u2: &Scalar) -> (Field, Field) {
-        let (digits, width) = match self.size {
-            TableSize::Tiny => (Tiny::digits(u2), Tiny::WIDTH),
-            TableSize::Small => (Small::digits(u2), Small::WIDTH),
-            TableSize::Large => (Large::digits(u2), Large::WIDTH),
-        };
+        let (digits, width) = self.digits(u2);
         let of_key = Multiple { entries: &self.entries, digits, width };
         let of_generator = Multiple { entries: &GENERATOR, digits: Generator::digits(u1), width: Generator::WIDTH };
         of_key.touch();
