@@ -125,12 +125,10 @@ impl<const TEETH: usize, const BLOCKS: usize> Comb<TEETH, BLOCKS> {
     #[cfg(test)]
     pub(super) fn times(&self, scalar: &Scalar) -> Jacobian {
         let digits = Self::digits(scalar);
-        (0..Self::WIDTH).rev().fold(Jacobian::INFINITY, |sum, column| {
-            self.entries.chunks_exact(Self::ENTRIES).enumerate().fold(sum.double(), |sum, (block, entries)| {
-                let (at, negative) = digits.at(block * Self::WIDTH + column);
-                let entry = entries.get(at).copied().unwrap_or(Affine::GENERATOR);
-                sum.add(&entry.negate_if(negative))
-            })
+        add_completely(Self::WIDTH, BLOCKS, |block, column| {
+            let (at, negative) = digits.at(block * Self::WIDTH + column);
+            let entry = self.entries.get(block * Self::ENTRIES + at).copied().unwrap_or(Affine::GENERATOR);
+            entry.negate_if(negative)
         })
     }
 
@@ -139,19 +137,16 @@ impl<const TEETH: usize, const BLOCKS: usize> Comb<TEETH, BLOCKS> {
         const { assert!(BLOCKS == 2) };
         let (first, second) = self.entries.split_at(Self::ENTRIES);
         let (some, others) = digits.0.split_at(Self::WIDTH);
-        let entry = |block: &'a [Affine], digit: u16| block.get(usize::from(digit & !NEGATIVE));
         some.iter().zip(others).filter_map(move |(one, other)| {
-            Some(Pair {
-                entries: [entry(first, *one)?, entry(second, *other)?],
-                negative: [one & NEGATIVE != 0, other & NEGATIVE != 0],
-            })
+            let ((one, minus_one), (other, minus_other)) = (read(*one), read(*other));
+            Some(Pair { entries: [first.get(one)?, second.get(other)?], negative: [minus_one, minus_other] })
         })
     }
 }
 
 #[cfg(any(test, target_arch = "x86_64"))]
 impl Digits {
-    /// Which entry of its block that column chooses, and whether it is to be negated; block by block.
+    /// What that column chooses of its block; the columns are counted block by block.
     #[inline(always)]
     pub(super) fn at(&self, column: usize) -> (usize, bool) {
         read(self.0.get(column).copied().unwrap_or_default())
@@ -164,10 +159,18 @@ impl Digits {
     }
 }
 
-#[cfg(any(test, target_arch = "x86_64"))]
+/// Which entry a digit chooses, and whether it is to be negated.
 #[inline(always)]
 fn read(digit: u16) -> (usize, bool) {
     (usize::from(digit & !NEGATIVE), digit & NEGATIVE != 0)
+}
+
+/// The sum of what each column of each block chooses, by additions that can do everything.
+#[cfg(any(test, target_arch = "x86_64"))]
+pub(super) fn add_completely(width: usize, blocks: usize, chosen: impl Fn(usize, usize) -> Affine) -> Jacobian {
+    (0..width).rev().fold(Jacobian::INFINITY, |sum, column| {
+        (0..blocks).fold(sum.double(), |sum, block| sum.add(&chosen(block, column)))
+    })
 }
 
 /// Two entries to be added, and which of them are to be negated.

@@ -64,8 +64,8 @@ fn affine(point: &[u8; 65]) -> Option<Affine> {
 }
 
 impl KeyTable {
-    /// Of a key `04 || x || y`; `None` if that is no point of the curve. Costs about as much as a verification by the
-    /// library.
+    /// Of a key `04 || x || y`; `None` if that is no point of the curve. Costs as much as one or two verifications by
+    /// the library.
     pub fn new(point: &[u8; 65], size: TableSize) -> Option<Self> {
         let point = affine(point)?;
         #[cfg(target_arch = "x86_64")]

@@ -57,8 +57,8 @@ impl Fields {
 
 impl Entry {
     pub(super) fn new(x: &Field, y: &Field) -> Self {
-        let sixteen = Field::small(16);
-        let ([x0, x1, x2, x3], [y0, y1, y2, y3]) = (x.mul(&sixteen).raw(), y.mul(&sixteen).raw());
+        const SIXTEEN: Field = Field::small(16);
+        let ([x0, x1, x2, x3], [y0, y1, y2, y3]) = (x.mul(&SIXTEEN).raw(), y.mul(&SIXTEEN).raw());
         Self([x0, x1, x2, x3, y0, y1, y2, y3])
     }
 

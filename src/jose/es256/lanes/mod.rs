@@ -24,7 +24,7 @@ use std::sync::LazyLock;
 
 use pulp::NullaryFnOnce;
 
-use super::comb::{Comb, Digits, to_affine};
+use super::comb::{Comb, Digits, add_completely, to_affine};
 use super::field::Field;
 use super::point::{Affine, Jacobian};
 use super::scalar::Scalar;
@@ -139,12 +139,10 @@ impl Multiple<'_> {
     /// By additions that can do everything.
     #[cold]
     fn completely(&self) -> Jacobian {
-        (0..self.width).rev().fold(Jacobian::INFINITY, |sum, column| {
+        add_completely(self.width, LANES, |lane, column| {
             let (chosen, negative) = self.chosen(column);
-            chosen.iter().enumerate().fold(sum.double(), |sum, (lane, entry)| {
-                let (x, y) = entry.coordinates();
-                sum.add(&Affine { x, y }.negate_if(negative >> lane & 1 == 1))
-            })
+            let (x, y) = chosen.get(lane).copied().unwrap_or_default().coordinates();
+            Affine { x, y }.negate_if(negative >> lane & 1 == 1)
         })
     }
 }

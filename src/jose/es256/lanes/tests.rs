@@ -123,3 +123,13 @@ fn sums_in_lanes_are_those_of_complete_additions() {
     }
     assert_eq!([Tiny::WIDTH, Small::WIDTH, Large::WIDTH, Generator::WIDTH], [22, 13, 10, 7]);
 }
+
+/// What tests of the lanes are silent about: that there are lanes where the kernel says so.
+#[test]
+#[cfg(target_os = "linux")]
+fn a_processor_that_has_lanes_is_known_to_have_them() {
+    let told = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let flags: Vec<_> = told.lines().find(|line| line.starts_with("flags")).unwrap_or_default().split(' ').collect();
+    let has = |flag| flags.contains(&flag);
+    assert_eq!(Lanes::is_available(), ["avx", "avx2", "avx512f", "avx512vl", "avx512ifma"].into_iter().all(has));
+}
