@@ -67,7 +67,7 @@ impl Original {
             (Some(method), Some(path)) => (
                 Source::Told,
                 Method::from_bytes(method.as_bytes()).map_err(|_| TargetError::Conflicting)?,
-                Uri::from(PathAndQuery::try_from(path).map_err(|_| TargetError::AmbiguousPath)?),
+                Uri::from(origin_form(path)?),
             ),
             (Some(_), None) | (None, Some(_)) => return Err(TargetError::Conflicting),
         };
@@ -99,9 +99,20 @@ impl<'a> Url<'a> {
             return Ok(Self { origin: None, path: url });
         }
         let (scheme, rest) = url.split_once("://").ok_or(TargetError::Conflicting)?;
-        let (authority, path) = rest.split_at(rest.find(['/', '?']).unwrap_or(rest.len()));
+        // Where the host ends is for its `/` alone to say: nginx lets a client's `Host` have a `?`, behind which the path
+        // that it forwards would be a query to us. No host has one, so that it is refused.
+        let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
         Ok(Self { origin: Some((scheme, authority)), path: if path.is_empty() { "/" } else { path } })
     }
+}
+
+/// A path and query as on a request line, to the last byte: a fragment, which `PathAndQuery` would cut off, is no part of
+/// it (RFC 9112 section 3.2), but goes upstream where the asking proxy forwards what it got.
+fn origin_form(path: &str) -> Result<PathAndQuery, TargetError> {
+    if !path.starts_with('/') || path.contains('#') {
+        return Err(TargetError::AmbiguousPath);
+    }
+    PathAndQuery::try_from(path).map_err(|_| TargetError::AmbiguousPath)
 }
 
 /// The one value that all of these headers, as often as they come, agree on.
@@ -214,6 +225,57 @@ mod tests {
                 &[("x-original-method", "GET"), ("x-original-url", "https://a.example/a/../b")],
                 Err(TargetError::AmbiguousPath),
             ),
+            (
+                "a fragment in a URL",
+                &[("x-original-method", "GET"), ("x-original-url", "https://a.example/public/a#/../../secret")],
+                Err(TargetError::AmbiguousPath),
+            ),
+            (
+                "a fragment behind a query",
+                &[("x-original-method", "GET"), ("x-original-url", "https://a.example/public/a?x#/y")],
+                Err(TargetError::AmbiguousPath),
+            ),
+            (
+                "a fragment in a path of nginx",
+                &[("x-original-method", "GET"), ("x-original-url", "/public/a#/../../secret")],
+                Err(TargetError::AmbiguousPath),
+            ),
+            (
+                "a fragment in a path",
+                &[("x-forwarded-method", "GET"), ("x-forwarded-uri", "/public/a#/../../secret")],
+                Err(TargetError::AmbiguousPath),
+            ),
+            (
+                "a path without its slash",
+                &[("x-forwarded-method", "GET"), ("x-forwarded-uri", "?/secret")],
+                Err(TargetError::AmbiguousPath),
+            ),
+            (
+                "no path at all",
+                &[("x-forwarded-method", "GET"), ("x-forwarded-uri", "")],
+                Err(TargetError::AmbiguousPath),
+            ),
+            (
+                "a host that would make the path a query",
+                &[("x-original-method", "GET"), ("x-original-url", "https://a.example?/secret/f")],
+                CONFLICT,
+            ),
+            (
+                "the same behind a port",
+                &[("x-original-method", "GET"), ("x-original-url", "https://a.example:80?x=/secret/f")],
+                CONFLICT,
+            ),
+            (
+                "a host that would make the path a fragment",
+                &[("x-original-method", "GET"), ("x-original-url", "https://a.example#/secret/f")],
+                CONFLICT,
+            ),
+            (
+                "a host that would be a user",
+                &[("x-original-method", "GET"), ("x-original-url", "https://a.example@b.example/secret/f")],
+                CONFLICT,
+            ),
+            ("no host", &[("x-original-method", "GET"), ("x-original-url", "https:///secret/f")], CONFLICT),
         ];
         let peer = Peer { ip: IpAddr::V4(Ipv4Addr::LOCALHOST), scheme: Scheme::Http, client_certificate: None };
         let trust = Trust { proxies: vec!["127.0.0.0/8".parse().unwrap()], public_urls: Vec::new() };

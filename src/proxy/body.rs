@@ -17,7 +17,7 @@ use thiserror::Error;
 use tokio::sync::Notify;
 use tokio::time::{Sleep, timeout};
 
-use crate::gate::Gate;
+use crate::gate::{Gate, has_token};
 
 use super::upstream::{RequestBody, ResponseBody};
 
@@ -167,6 +167,15 @@ impl BodyWatch {
     /// one that reads its body as the next request (RFC 9110 section 10.1.1).
     pub(super) fn awaits_continue(&self) -> bool {
         self.0.as_ref().is_some_and(|state| state.awaits_continue.load(Ordering::Relaxed))
+    }
+}
+
+impl BodyWatch {
+    /// Whether a client of HTTP/1.1 waits for `100 Continue` in words (`100-continue, x`) that hyper does not take for
+    /// that: neither would begin (RFC 9110 section 10.1.1). Before the body was asked for.
+    pub(super) fn expects_more(&self, version: Version, headers: &HeaderMap) -> bool {
+        let waits = self.0.is_some() && version == Version::HTTP_11 && !self.awaits_continue();
+        waits && has_token(headers, &header::EXPECT, "100-continue")
     }
 }
 

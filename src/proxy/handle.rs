@@ -32,6 +32,8 @@ enum Failure {
     Refused(Refusal),
     /// A CONNECT (or TRACE) that is not served.
     Connect(ConnectError),
+    /// It expects more than `100 Continue`, and would wait for that in vain.
+    Expectation,
     /// Its body is malformed.
     BrokenBody,
     /// Its body does not come.
@@ -101,6 +103,9 @@ impl Proxy {
         let route = &*record.route.insert(Arc::clone(live.gate.route(&method, target)?));
         record.allowed_origin = route.cors.as_ref().and_then(|cors| allowed_origin(cors, request.headers()));
         within_limit(request.body().size_hint().lower(), live.body_bytes)?;
+        if watch.expects_more(request.version(), request.headers()) {
+            return Err(Failure::Expectation);
+        }
 
         let decision = record.decision.insert(Lap::begin());
         let admitted = {
@@ -141,6 +146,13 @@ impl Proxy {
             // RFC 9220 section 3 says so for a protocol that is not known.
             Failure::Connect(error @ ConnectError::Protocol) => {
                 error_reply(StatusCode::NOT_IMPLEMENTED, "invalid_request", &error.to_string())
+            }
+            Failure::Expectation => {
+                let description = "of Expect, only 100-continue is met here";
+                let mut reply = error_reply(StatusCode::EXPECTATION_FAILED, "invalid_request", description);
+                // Whether the body still comes, its client alone knows.
+                reply.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+                reply
             }
             Failure::BrokenBody => {
                 error_reply(StatusCode::BAD_REQUEST, "invalid_request", &BodyFault::Broken.to_string())
@@ -201,13 +213,15 @@ fn towards_upstream(
         Some(_) | None => PathAndQuery::try_from(outbound.target.path_and_query())
             .map_err(|_| Failure::Refused(Refusal::Target(TargetError::AmbiguousPath)))?,
     };
+    let length = request.body().size_hint().exact();
     let headers = request.headers_mut();
     outbound.write(headers);
+    headers::state_length(headers, length);
     if let Some(upgrade) = upgrade {
         upgrade.ask(headers);
     }
     // hyper takes a GET whose length is unknown for one without a body, unless it is told.
-    if request.body().size_hint().exact().is_none() && (method == Method::GET || method == Method::HEAD) {
+    if length.is_none() && (method == Method::GET || method == Method::HEAD) {
         request.headers_mut().insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
     }
     *request.uri_mut() = Uri::from(path);
@@ -275,7 +289,9 @@ fn own(reply: Reply, method: &Method) -> Response<Body> {
 impl Failure {
     fn outcome(self) -> Outcome {
         match self {
-            Self::Refused(_) | Self::Connect(_) | Self::BrokenBody | Self::StalledBody => Outcome::Refused,
+            Self::Refused(_) | Self::Connect(_) | Self::Expectation | Self::BrokenBody | Self::StalledBody => {
+                Outcome::Refused
+            }
             Self::Upstream(_) => Outcome::Failed,
         }
     }
@@ -283,7 +299,9 @@ impl Failure {
     fn reason(self) -> Option<Reason> {
         match self {
             Self::Refused(refusal) => Some(refusal.reason()),
-            Self::Connect(_) | Self::BrokenBody | Self::StalledBody => Some(Reason::MalformedRequest),
+            Self::Connect(_) | Self::Expectation | Self::BrokenBody | Self::StalledBody => {
+                Some(Reason::MalformedRequest)
+            }
             Self::Upstream(_) => None,
         }
     }

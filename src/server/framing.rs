@@ -4,8 +4,9 @@
 //! (RFC 9112 sections 2.2 and 6.3) and both are what request smuggling is made of. This reader follows the messages of
 //! a connection and, at the first such thing, overwrites what comes with NUL and adds the end of a head that cannot be
 //! one, since hyper waits for an end before it judges: it then answers 400 and closes.
-//! Refused are a bare LF, obs-fold (section 5.2), a doubled or malformed `Content-Length`, any transfer coding but one
-//! `chunked`, both at once (section 6.1), and a malformed chunk (section 7.1).
+//! Refused are a bare LF, a fragment in the request line (section 3.2), which hyper would cut off, obs-fold (section
+//! 5.2), a doubled or malformed `Content-Length`, any transfer coding but one `chunked`, both at once (section 6.1), and a
+//! malformed chunk (section 7.1).
 
 use std::io;
 use std::pin::Pin;
@@ -209,12 +210,17 @@ impl Framing {
 
     /// Takes a line, or what there is of it; says how many bytes that was.
     fn line(&mut self, bytes: &mut [u8]) -> usize {
-        let Some(end) = memchr::memchr(b'\n', bytes) else {
-            self.keep(bytes);
+        let end = memchr::memchr(b'\n', bytes);
+        let line = bytes.get(..end.unwrap_or(bytes.len())).unwrap_or_default();
+        if self.state.is_before_fields() && memchr::memchr(b'#', line).is_some() {
+            self.state = State::Refused;
+            return 0;
+        }
+        let Some(end) = end else {
+            self.keep(line);
             return bytes.len();
         };
-        let (line, _) = bytes.split_at(end);
-        let verdict = if self.kept.is_empty() {
+        let verdict = if self.kept.is_empty() && line.len() <= KEPT_LINE_BYTES {
             line.strip_suffix(b"\r").ok_or(Ambiguous).and_then(|line| self.state.next(&mut self.head, line))
         } else {
             self.keep(line);
@@ -246,6 +252,11 @@ impl Framing {
 }
 
 impl State {
+    /// At a request line, or in front of one.
+    const fn is_before_fields(self) -> bool {
+        matches!(self, State::Fresh | State::Start)
+    }
+
     /// Whether this line says where a body ends.
     fn is_measured_by(self, line: &[u8]) -> bool {
         let names = [&b"content-length"[..], b"transfer-encoding"];
@@ -395,6 +406,8 @@ mod tests {
     fn what_two_parsers_could_read_differently_is_blotted_out() {
         for (name, text) in [
             ("bare LF behind the request line", "GET / HTTP/1.1\nHost: a\r\n\r\n".to_owned()),
+            ("a fragment", "GET /a#/../b HTTP/1.1\r\nHost: a\r\n\r\n".to_owned()),
+            ("a fragment far behind", format!("GET /{}?x#y HTTP/1.1\r\nHost: a\r\n\r\n", "a".repeat(500))),
             ("bare LF behind a field", format!("{GET}X: 1\nY: 2\r\n\r\n")),
             ("bare LF for the empty line", format!("{GET}\n")),
             ("obs-fold", format!("{GET}X: 1\r\n Y: 2\r\n\r\n")),
@@ -412,6 +425,10 @@ mod tests {
             ("a length of many zeros", format!("{GET}Content-Length: {}5\r\n\r\nhello", "0".repeat(200))),
             ("a preface behind a request", format!("{GET}\r\nPRI * HTTP/2.0\r\n\r\nSM\n")),
             ("a long coding", format!("{GET}Transfer-Encoding: {}chunked\r\n\r\n", "x, ".repeat(60))),
+            (
+                "a chunk of an extension too long to be kept",
+                format!("{GET}Transfer-Encoding: chunked\r\n\r\n5;{}\r\n", "x".repeat(200)),
+            ),
             ("a chunk size of many zeros", format!("{GET}Transfer-Encoding: chunked\r\n\r\n{}5\r\n", "0".repeat(200))),
             ("another coding", format!("{GET}Transfer-Encoding: xchunked\r\n\r\n")),
             ("two codings", format!("{GET}Transfer-Encoding: gzip, chunked\r\n\r\n")),

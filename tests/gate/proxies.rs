@@ -8,7 +8,7 @@ use bytes::Bytes;
 use http_body_util::BodyExt as _;
 use serde_json::{Value, json};
 
-use super::harness::{Channel, Client, Kind, OtherProxy, World, http1, push, soon, until};
+use super::harness::{Channel, Client, Kind, OtherProxy, Raw, World, http1, push, soon, until};
 
 /// A gate without a word about upstreams, and one proxy before it.
 struct Scene {
@@ -243,6 +243,53 @@ async fn story(kind: Kind) {
     browsers_can_call(&scene).await;
     an_upload_streams(&scene).await;
     a_public_client_library_succeeds(&scene).await;
+}
+
+/// What the gate decides on is what the proxy forwards, to the last byte of the request line.
+async fn no_part_of_the_target_is_hidden_from_the_gate(kind: Kind) {
+    let scene = Scene::with(kind, |settings| {
+        let open = json!({"name": "all", "match": {"path": "/", "host": "api.example.com"}, "auth": "public",
+                          "upstream": "orders"});
+        push(&mut settings["routes"], open);
+    })
+    .await;
+    let before = scene.world.upstream.count();
+    for (target, host) in [
+        ("/status#/../../orders/1", "api.example.com"),
+        ("/status?x#/../../orders/1", "api.example.com"),
+        ("/orders/1", "api.example.com?"),
+        ("/orders/1", "api.example.com?x="),
+        ("/orders/1", "api.example.com:80?"),
+        ("/orders/1", "api.example.com#"),
+    ] {
+        let mut raw = Raw::connect(scene.proxy.address).await;
+        raw.write(format!("GET {target} HTTP/1.1\r\nhost: {host}\r\nconnection: close\r\n\r\n")).await;
+        let answer = raw.read_to_end().await;
+        assert!(answer.starts_with("HTTP/1.1 4"), "{target} at {host}: {answer}");
+        assert_eq!(scene.world.upstream.count(), before, "{target} at {host} went upstream");
+    }
+    let open = scene.client.get("/status?x").authorization(&[]).proofs(&[]).send().await;
+    assert_eq!((open.status, scene.world.upstream.count()), (200, before + 1), "{open:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nginx_hides_no_part_of_the_target() {
+    no_part_of_the_target_is_hidden_from_the_gate(Kind::Nginx).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn traefik_hides_no_part_of_the_target() {
+    no_part_of_the_target_is_hidden_from_the_gate(Kind::Traefik).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn caddy_hides_no_part_of_the_target() {
+    no_part_of_the_target_is_hidden_from_the_gate(Kind::Caddy).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn envoy_hides_no_part_of_the_target() {
+    no_part_of_the_target_is_hidden_from_the_gate(Kind::Envoy).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

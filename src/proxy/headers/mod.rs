@@ -104,6 +104,21 @@ fn settle_length(headers: &mut HeaderMap, is_coded: bool) {
     };
 }
 
+/// What a request says of its length is the length that its body has, said once: in HTTP/2 `010`, nothing at all and
+/// several lines pass, which an upstream could read in its own way (RFC 9110 section 8.6). `None`: nobody knows it, and
+/// a coding will tell.
+pub(super) fn state_length(headers: &mut HeaderMap, length: Option<u64>) {
+    let mut lines = headers.get_all(CONTENT_LENGTH).iter();
+    let Some(said) = lines.next() else { return };
+    if lines.next().is_none() && length.is_some() && plain_decimal(said.as_bytes()) == length {
+        return;
+    }
+    match length {
+        Some(length) => headers.insert(CONTENT_LENGTH, length.into()),
+        None => headers.remove(CONTENT_LENGTH),
+    };
+}
+
 /// The gate has answered (or will) `100-continue` by itself (RFC 9110 section 10.1.1); another expectation is the
 /// upstream's to meet or refuse.
 fn drop_answered_expectation(headers: &mut HeaderMap) {
@@ -200,6 +215,31 @@ mod tests {
             coded.insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
             inbound(&mut coded, None);
             assert!(coded.is_empty(), "{came:?}");
+        }
+    }
+
+    #[test]
+    fn a_request_says_the_length_of_its_body_or_none() {
+        for (came, length, left) in [
+            (&["5"][..], Some(5), Some("5")),
+            (&["0"], Some(0), Some("0")),
+            (&["010"], Some(10), Some("10")),
+            (&["10", "10"], Some(10), Some("10")),
+            (&["10", "010"], Some(10), Some("10")),
+            (&[""], Some(0), Some("0")),
+            (&["", "00"], Some(0), Some("0")),
+            (&["4"], Some(5), Some("5")),
+            (&[], Some(0), None),
+            (&[], Some(5), None),
+            (&["5"], None, None),
+            (&[""], None, None),
+        ] {
+            let mut headers = HeaderMap::new();
+            for value in came {
+                headers.append(CONTENT_LENGTH, HeaderValue::from_static(value));
+            }
+            state_length(&mut headers, length);
+            assert_eq!(headers.get_all(CONTENT_LENGTH).iter().collect::<Vec<_>>(), Vec::from_iter(left), "{came:?}");
         }
     }
 

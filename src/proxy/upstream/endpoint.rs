@@ -260,10 +260,13 @@ fn is_coded_otherwise(response: &Response<Received>) -> bool {
     if !response.body().may_be_coded() {
         return false;
     }
-    let mut codings =
-        tokens(response.headers(), &TRANSFER_ENCODING).filter(|coding| !coding.eq_ignore_ascii_case(b"identity"));
-    let only = codings.next();
-    only.is_some_and(|coding| !coding.eq_ignore_ascii_case(b"chunked")) || codings.next().is_some()
+    // `identity`, which older servers say, is none; behind `chunked` it would hide that from whoever takes it off.
+    let mut chunked = false;
+    tokens(response.headers(), &TRANSFER_ENCODING).any(|coding| {
+        let known = coding.eq_ignore_ascii_case(b"chunked") || coding.eq_ignore_ascii_case(b"identity");
+        let hidden = std::mem::replace(&mut chunked, coding.eq_ignore_ascii_case(b"chunked"));
+        !known || hidden
+    })
 }
 
 /// Waits for the head for `timeout`, counted anew from each piece of the request body, and not while the client is

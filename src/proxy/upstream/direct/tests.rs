@@ -131,6 +131,8 @@ async fn a_coding_that_is_not_taken_off_is_an_error_where_there_is_a_body() {
         ("chunked", true),
         ("Identity, Chunked", true),
         ("gzip, chunked", false),
+        ("identity", true),
+        ("chunked, identity", false),
         ("chunked, chunked", false),
         ("chunked;q=1", false),
         ("gzip", false),
