@@ -24,10 +24,10 @@ pub(super) struct Args {
     #[arg(long, value_name = "U")]
     url: String,
     /// The access token that goes along, or @FILE that holds it: its digest becomes `ath`
-    #[arg(long, value_name = "T")]
+    #[arg(long, value_name = "T", allow_hyphen_values = true)]
     token: Option<TokenSource>,
     /// The nonce of the server's last DPoP-Nonce header
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", allow_hyphen_values = true)]
     nonce: Option<String>,
     /// How many proofs, one a line, each with its own `jti`
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=10_000_000))]

@@ -52,7 +52,7 @@ pub(super) struct Args {
     #[arg(long, value_name = "FILE")]
     key: Option<PathBuf>,
     /// An access token that is bound to the key, or @FILE that holds it
-    #[arg(long, value_name = "T", conflicts_with = "token_endpoint")]
+    #[arg(long, value_name = "T", conflicts_with = "token_endpoint", allow_hyphen_values = true)]
     token: Option<TokenSource>,
     /// Where to get a token by client credentials
     #[arg(long, value_name = "URL", requires = "client_id")]
@@ -61,7 +61,7 @@ pub(super) struct Args {
     #[arg(long, value_name = "ID", requires = "token_endpoint")]
     client_id: Option<String>,
     /// Its secret. Other users of the machine can see it here: prefer the file, or the environment
-    #[arg(long, value_name = "S", env = "DPOP_GATE_CLIENT_SECRET", hide_env_values = true)]
+    #[arg(long, value_name = "S", env = "DPOP_GATE_CLIENT_SECRET", hide_env_values = true, allow_hyphen_values = true)]
     client_secret: Option<Hidden>,
     /// A file that holds the secret; counts before --client-secret
     #[arg(long, value_name = "FILE", requires = "token_endpoint")]
@@ -347,7 +347,8 @@ mod tests {
 
     #[test]
     fn arguments_print_no_secret() {
-        let line = ["http://a/", "--token-endpoint", "http://b/", "--client-id", "c", "--client-secret", "canary"];
+        // A random one begins with a hyphen one time in 64.
+        let line = ["http://a/", "--token-endpoint", "http://b/", "--client-id", "c", "--client-secret", "-VcanaryA"];
         assert!(!format!("{:?}", args(&line)).contains("canary"));
         assert!(!format!("{:?}", args(&["http://a/", "--token", "canary"])).contains("canary"));
     }

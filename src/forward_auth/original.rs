@@ -99,15 +99,15 @@ impl<'a> Url<'a> {
             return Ok(Self { origin: None, path: url });
         }
         let (scheme, rest) = url.split_once("://").ok_or(TargetError::Conflicting)?;
-        // Where the host ends is for its `/` alone to say: nginx lets a client's `Host` have a `?`, behind which the path
-        // that it forwards would be a query to us. No host has one, so that it is refused.
+        // Where the host ends is for its `/` alone to say: nginx lets a client's `Host` have a `?`, behind which the
+        // path that it forwards would be a query to us. No host has one, so that it is refused.
         let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
         Ok(Self { origin: Some((scheme, authority)), path: if path.is_empty() { "/" } else { path } })
     }
 }
 
-/// A path and query as on a request line, to the last byte: a fragment, which `PathAndQuery` would cut off, is no part of
-/// it (RFC 9112 section 3.2), but goes upstream where the asking proxy forwards what it got.
+/// A path and query as on a request line, to the last byte: a fragment, which `PathAndQuery` would cut off, is no part
+/// of it (RFC 9112 section 3.2), but goes upstream where the asking proxy forwards what it got.
 fn origin_form(path: &str) -> Result<PathAndQuery, TargetError> {
     if !path.starts_with('/') || path.contains('#') {
         return Err(TargetError::AmbiguousPath);

@@ -166,8 +166,13 @@ impl KeySource {
                 state.limited_from = Some(now);
                 drop(state);
                 self.metrics.jwks_refresh(&self.issuer, RefreshResult::Failed);
-                let kept = self.current().map_or(0, |set| set.len());
-                tracing::warn!(issuer = self.issuer, %error, kept, "keys not refreshed; the last good ones stay in use");
+                let (issuer, kept) = (self.issuer.as_str(), self.current().map_or(0, |set| set.len()));
+                if kept == 0 {
+                    let message = "keys not refreshed; there are none yet: no token of this issuer can be verified";
+                    tracing::warn!(issuer, %error, kept, message);
+                } else {
+                    tracing::warn!(issuer, %error, kept, "keys not refreshed; the last good ones stay in use");
+                }
             }
         }
     }

@@ -69,7 +69,7 @@ impl Checker<'_> {
                                    replica only, or no `secret_file`, or a shared `replay.store`";
                     self.warn("dpop.nonce.secret_file", message);
                 }
-                if !is_memory && secret.is_none() && !self.report.is_broken("dpop.nonce.secret_file") {
+                if !is_memory && nonce.secret_file.is_none() && !self.report.is_broken("dpop.nonce.secret_file") {
                     let message = "no secret: each replica makes its own, so that a client which meets another \
                                    replica is challenged again; expected the same file on every replica";
                     self.warn("dpop.nonce.secret_file", message);
