@@ -4,9 +4,9 @@
 //! (RFC 9112 sections 2.2 and 6.3) and both are what request smuggling is made of. This reader follows the messages of
 //! a connection and, at the first such thing, overwrites what comes with NUL and adds the end of a head that cannot be
 //! one, since hyper waits for an end before it judges: it then answers 400 and closes.
-//! Refused are a bare LF, a fragment in the request line (section 3.2), which hyper would cut off, obs-fold (section
-//! 5.2), a doubled or malformed `Content-Length`, any transfer coding but one `chunked`, both at once (section 6.1), and a
-//! malformed chunk (section 7.1).
+//! Refused are a bare LF, a fragment in the request line (section 3.2), which hyper would cut off, obs-fold
+//! (section 5.2), a doubled or malformed `Content-Length`, any transfer coding but one `chunked`, both at once
+//! (section 6.1), and a malformed chunk (section 7.1).
 
 use std::io;
 use std::pin::Pin;
@@ -220,8 +220,11 @@ impl Framing {
             self.keep(line);
             return bytes.len();
         };
-        let verdict = if self.kept.is_empty() && line.len() <= KEPT_LINE_BYTES {
-            line.strip_suffix(b"\r").ok_or(Ambiguous).and_then(|line| self.state.next(&mut self.head, line))
+        let verdict = if self.kept.is_empty() {
+            // In one piece or in many, what is too long to be kept has one answer.
+            let whole = line.len() <= KEPT_LINE_BYTES || !self.state.is_measured_by(line);
+            let line = line.strip_suffix(b"\r").filter(|_| whole);
+            line.ok_or(Ambiguous).and_then(|line| self.state.next(&mut self.head, line))
         } else {
             self.keep(line);
             let ends_well = self.last == b'\r';
