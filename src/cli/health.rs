@@ -40,8 +40,8 @@ enum HealthError {
     Url(Uri),
     #[error("the configuration names no admin address; expected `admin: {{address: 127.0.0.1:9901}}`, or a URL")]
     NoAdmin,
-    #[error("no connection: {0}")]
-    Connect(#[from] std::io::Error),
+    #[error("{0}: no connection: {1}")]
+    Connect(Uri, #[source] std::io::Error),
     #[error("no answer: {0}")]
     Http(#[from] hyper::Error),
     #[error("no answer within {} s", TIMEOUT.as_secs())]
@@ -94,7 +94,8 @@ async fn ask(uri: &Uri) -> Result<(), HealthError> {
     let wrong = || HealthError::Url(uri.clone());
     let authority = uri.authority().filter(|_| uri.scheme_str() == Some("http")).ok_or_else(wrong)?;
     let host = authority.host().trim_start_matches('[').trim_end_matches(']');
-    let stream = TcpStream::connect((host, authority.port_u16().unwrap_or(80))).await?;
+    let connecting = TcpStream::connect((host, authority.port_u16().unwrap_or(80)));
+    let stream = connecting.await.map_err(|error| HealthError::Connect(uri.clone(), error))?;
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
     let path = uri.path_and_query().map_or("/", |path| path.as_str());
     let request = Request::get(path).header(http::header::HOST, authority.as_str()).body(Empty::<Bytes>::new());

@@ -48,7 +48,10 @@ fn ready_is_exit_0_and_anything_else_is_exit_1_with_its_reason() {
     asked.join().unwrap();
 
     let (code, said) = health(&[&format!("http://{address}/readyz")]);
-    assert!(code == Some(1) && said.starts_with("dpop-gate: no connection: "), "{code:?} {said}");
+    assert!(
+        code == Some(1) && said.starts_with("dpop-gate: http://127.0.0.1:") && said.contains(": no connection: "),
+        "{code:?} {said}"
+    );
 }
 
 #[test]

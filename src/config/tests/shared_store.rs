@@ -28,6 +28,10 @@ fn a_shared_store() {
         let lines = lines(&GOOD.replace("issuers:", &redis));
         assert!(lines.iter().any(|line| line.starts_with(problem)), "expected {problem}\nfound {lines:#?}");
     }
+    let named = "dpop: {nonce: {secret_file: none}, replay: {store: redis, redis: {}}}\nissuers:";
+    let lines = lines(&GOOD.replace("issuers:", named));
+    assert!(lines.iter().any(|line| line.contains("dpop.nonce.secret_file: none: No such file")), "{lines:#?}");
+    assert!(!lines.iter().any(|line| line.contains("no secret: each replica")), "there is one: {lines:#?}");
     refused(&[
         (
             "issuers:",

@@ -187,9 +187,15 @@ impl Backend {
     }
 
     fn failed(&self, error: &(dyn Error + 'static)) {
-        tracing::debug!(endpoint = %self.url, error = %Chain(error), "endpoint failed");
-        if let Some(length) = self.ejection.failed() {
-            tracing::warn!(endpoint = %self.url, error = %Chain(error), seconds = length.as_secs(), "endpoint ejected");
+        // The first of a row tells why a client got a 502; the rest of it says nothing new.
+        let is_first = self.ejection.is_unblemished();
+        match self.ejection.failed() {
+            Some(length) => {
+                let seconds = length.as_secs();
+                tracing::warn!(endpoint = %self.url, error = %Chain(error), seconds, "endpoint ejected");
+            }
+            None if is_first => tracing::warn!(endpoint = %self.url, error = %Chain(error), "endpoint failed"),
+            None => tracing::debug!(endpoint = %self.url, error = %Chain(error), "endpoint failed"),
         }
     }
 

@@ -45,6 +45,11 @@ impl Ejection {
         }
     }
 
+    /// Its last request succeeded, or there was none.
+    pub(super) fn is_unblemished(&self) -> bool {
+        self.failures.load(Ordering::Relaxed) == 0
+    }
+
     /// Counts a failure; `Some` says for how long the endpoint is now ejected.
     pub(super) fn failed(&self) -> Option<Duration> {
         // Requests already under way when the endpoint was ejected tell nothing new.
