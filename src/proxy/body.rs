@@ -168,9 +168,7 @@ impl BodyWatch {
     pub(super) fn awaits_continue(&self) -> bool {
         self.0.as_ref().is_some_and(|state| state.awaits_continue.load(Ordering::Relaxed))
     }
-}
 
-impl BodyWatch {
     /// Whether a client of HTTP/1.1 waits for `100 Continue` in words (`100-continue, x`) that hyper does not take for
     /// that: neither would begin (RFC 9110 section 10.1.1). Before the body was asked for.
     pub(super) fn expects_more(&self, version: Version, headers: &HeaderMap) -> bool {
