@@ -216,9 +216,9 @@ impl Metrics {
         let traces =
             counters("dpop_gate_traces_total", "Traced requests, by what became of their spans.", &["result"])?;
         let build =
-            IntCounterVec::new(Opts::new("dpop_gate_build_info", "The version that runs; always 1."), &["version"])?;
+            IntGaugeVec::new(Opts::new("dpop_gate_build_info", "The version that runs; always 1."), &["version"])?;
         registry.register(Box::new(build.clone()))?;
-        build.with_label_values(&[env!("CARGO_PKG_VERSION")]).inc();
+        build.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
 
         let buckets = prometheus::exponential_buckets(0.000_010, 2.0, 16)?;
         let decision =
@@ -340,6 +340,7 @@ impl Metrics {
                 totals.add_reason(*reason, count);
             }
         });
+        each(&self.nonce_challenges, "route", |_, count| totals.add_challenges(count));
         totals
     }
 
@@ -369,6 +370,7 @@ fn each(counters: &IntCounterVec, label: &str, mut take: impl FnMut(&str, u64)) 
 pub struct Totals {
     outcomes: BTreeMap<Outcome, u64>,
     reasons: BTreeMap<Reason, u64>,
+    challenges: u64,
 }
 
 impl Totals {
@@ -392,10 +394,24 @@ impl Totals {
         add(&mut self.reasons, reason, count);
     }
 
+    /// Refusals that asked for a nonce: the first step of a client in good order, not a sign of harm.
+    pub fn challenges(&self) -> u64 {
+        self.challenges
+    }
+
+    /// Adds answers of `use_dpop_nonce`.
+    pub fn add_challenges(&mut self, count: u64) {
+        self.challenges += count;
+    }
+
     /// What was counted after `earlier`.
     #[must_use]
     pub fn since(&self, earlier: &Totals) -> Totals {
-        Totals { outcomes: less(&self.outcomes, &earlier.outcomes), reasons: less(&self.reasons, &earlier.reasons) }
+        Totals {
+            outcomes: less(&self.outcomes, &earlier.outcomes),
+            reasons: less(&self.reasons, &earlier.reasons),
+            challenges: self.challenges.saturating_sub(earlier.challenges),
+        }
     }
 }
 

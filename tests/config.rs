@@ -256,6 +256,52 @@ fn the_schema_forbids_what_it_does_not_know_and_describes_what_it_does() {
     }
 }
 
+/// The file is validated as it is written, before any variable is replaced.
+#[test]
+fn the_schema_lets_a_variable_stand_for_every_value() {
+    fn takes_variables(root: &Value, schema: &Value) -> bool {
+        if schema.get("$ref") == Some(&Value::from("#/$defs/Variable")) {
+            return true;
+        }
+        let schema = resolve(root, schema);
+        if let Some(alternatives) = schema.get("anyOf").and_then(Value::as_array) {
+            return alternatives.iter().any(|schema| takes_variables(root, schema));
+        }
+        schema.get("items").map_or_else(
+            || schema["type"] == "string" && schema.get("pattern").is_none(),
+            |items| takes_variables(root, items),
+        )
+    }
+    fn leaves_of(root: &Value, schema: &Value, path: &str, found: &mut usize) {
+        for (key, property) in schema.get("properties").and_then(Value::as_object).into_iter().flatten() {
+            let path = format!("{path}.{key}");
+            let inner = resolve(root, property);
+            let inner = inner
+                .get("items")
+                .or(inner.get("additionalProperties"))
+                .filter(|inside| inside.is_object())
+                .unwrap_or(inner);
+            let inner = resolve(root, inner);
+            if inner.get("properties").is_some() {
+                leaves_of(root, inner, &path, found);
+            } else if ["type", "anyOf", "oneOf"].iter().any(|key| inner.get(*key).is_some_and(|kind| kind != "object"))
+            {
+                *found += 1;
+                assert!(takes_variables(root, property) || takes_variables(root, inner), "{path}: {property}");
+            }
+        }
+    }
+    let schema = config::schema();
+    let mut found = 0;
+    leaves_of(&schema, &schema, "", &mut found);
+    assert!(found > 60, "only {found} keys were looked at");
+    let mode = &schema["$defs"]["Mode"]["anyOf"];
+    assert_eq!(
+        (mode[0]["oneOf"][0]["const"].as_str(), &mode[1]["$ref"]),
+        (Some("enforce"), &"#/$defs/Variable".into())
+    );
+}
+
 fn reference() -> Value {
     let text = fs::read_to_string(examples().join("reference.yaml")).unwrap();
     serde_yaml::from_str(&text).unwrap()

@@ -168,6 +168,8 @@ struct Issuer<'a> {
 struct Counted {
     outcomes: serde_json::Map<String, serde_json::Value>,
     reasons: serde_json::Map<String, serde_json::Value>,
+    /// Those of the refusals that asked for a nonce.
+    challenges: u64,
 }
 
 #[derive(Serialize)]
@@ -225,6 +227,7 @@ impl Counted {
         Self {
             outcomes: totals.outcomes().map(|(outcome, count)| (outcome.as_str().to_owned(), count.into())).collect(),
             reasons: totals.reasons().map(|(reason, count)| (reason.as_str().to_owned(), count.into())).collect(),
+            challenges: totals.challenges(),
         }
     }
 }

@@ -20,7 +20,7 @@ use crate::replay::RedisStore;
 use crate::server::{
     Bounds, Door, Handler, Inherited, Limits, ListenAddress, Listener, ListenerOptions, Loops, Service, Sharing, Socket,
 };
-use crate::target::Peer;
+use crate::target::{Account, Peer};
 use crate::tls::{Rotating, ServerTls};
 
 use super::{Listening, Shared, StartError};
@@ -55,7 +55,7 @@ impl Kind {
     fn as_str(self) -> &'static str {
         match self {
             Self::Client(Door::Proxy) => "proxy",
-            Self::Client(Door::ForwardAuth(_)) => "forward_auth",
+            Self::Client(Door::ForwardAuth(..)) => "forward_auth",
             Self::Client(Door::ExtAuthz(_)) => "ext_authz",
             Self::Admin => "admin",
         }
@@ -216,11 +216,14 @@ fn service(purpose: &Purpose, shared: &Arc<Shared>) -> Result<Service<Answerer>,
         Kind::Client(Door::Proxy) => {
             Answerer::Proxy(Proxy::new(Arc::clone(&shared.proxy), shared.clock.clone(), Arc::clone(&shared.metrics)))
         }
-        Kind::Client(Door::ForwardAuth(spend)) => {
-            Answerer::ForwardAuth(ForwardAuth::new(Arc::clone(&shared.forward_auth), shared.clock.clone(), spend))
+        Kind::Client(Door::ForwardAuth(spend, account)) => {
+            let live = Arc::clone(&shared.forward_auth);
+            Answerer::ForwardAuth(ForwardAuth::new(live, shared.clock.clone(), spend, account))
         }
         Kind::Client(Door::ExtAuthz(spend)) => {
-            let door = ForwardAuth::new(Arc::clone(&shared.forward_auth), shared.clock.clone(), spend);
+            // Envoy's attributes are the account here.
+            let live = Arc::clone(&shared.forward_auth);
+            let door = ForwardAuth::new(live, shared.clock.clone(), spend, Account::RequestLine);
             let shared = Arc::clone(shared);
             Answerer::ExtAuthz(ExtAuthz::new(door, Arc::new(move || readiness(&shared) == Readiness::Ready)))
         }

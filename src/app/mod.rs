@@ -48,7 +48,7 @@ const NONCE_SECRET_BYTES: usize = 32;
 #[derive(Debug, Error)]
 pub enum StartError {
     /// An address cannot be listened on.
-    #[error("cannot listen on {address}: {source}")]
+    #[error("cannot listen on {address}: {source}; expected an address of this machine, and a port that is free")]
     Bind {
         /// Which.
         address: ListenAddress,

@@ -48,9 +48,13 @@ fn raise_file_limit(connections: usize) {
     }
     let wanted = (connections as u64).saturating_mul(FILES_A_CONNECTION).saturating_add(FILES_BESIDE);
     if let Some(allowed) = getrlimit(Resource::Nofile).current.filter(|allowed| *allowed < wanted) {
+        let enough_for = allowed.saturating_sub(FILES_BESIDE) / FILES_A_CONNECTION;
         warn!(
             allowed,
-            wanted, "fewer open files are allowed than limits.connections needs; raise the limit (ulimit -n)"
+            wanted,
+            enough_for,
+            "fewer open files are allowed than limits.connections needs; raise the limit (ulimit -n), or lower \
+             limits.connections to what it is enough for"
         );
     }
 }

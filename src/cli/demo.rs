@@ -1,5 +1,6 @@
 //! `demo`: the whole story in one process.
 
+use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -37,7 +38,12 @@ pub(super) fn run(args: Args) -> ExitCode {
         if let Some(path) = &args.config_out
             && let Err(error) = demo.write_config(path)
         {
-            return output::usage(&format_args!("--config-out {}: {error}", path.display()));
+            let remedy = match error.kind() {
+                ErrorKind::AlreadyExists => "; expected a new file: none is overwritten",
+                ErrorKind::NotFound => "; expected a folder that exists",
+                _ => "",
+            };
+            return output::usage(&format_args!("--config-out {}: {error}{remedy}", path.display()));
         }
         // Where nobody reads the guide, the demo still runs.
         let _ = output::line(demo.guide(&executable).trim_end());

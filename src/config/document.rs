@@ -87,11 +87,9 @@ pub(super) fn parse(text: &str) -> (Option<Node>, Vec<Fault>) {
             Err(error) => {
                 let marker = error.marker();
                 let place = Place { line: marker.line(), column: marker.col() + 1 };
-                Err(Fault {
-                    place,
-                    key: builder.path(),
-                    message: format!("not YAML: {}; expected YAML 1.2", error.info()),
-                })
+                let remedy = remedy(text, place);
+                let message = format!("not YAML: {}; expected {remedy}", error.info());
+                Err(Fault { place, key: builder.path(), message })
             }
         };
         if let Err(mut fault) = outcome {
@@ -104,6 +102,17 @@ pub(super) fn parse(text: &str) -> (Option<Node>, Vec<Fault>) {
         fault.place = clamp(fault.place, text);
     }
     (builder.root, builder.faults)
+}
+
+/// What most likely mends a document that YAML cannot read.
+fn remedy(text: &str, place: Place) -> &'static str {
+    let line = text.lines().nth(place.line.saturating_sub(1)).unwrap_or_default();
+    let before = line.split_once("${").map(|(before, _)| before);
+    if before.is_some_and(|before| before.contains(['[', '{']) && !before.ends_with(['"', '\''])) {
+        "quotes around `${VAR}`, whose braces mean a mapping inside of [ ] and { }"
+    } else {
+        "YAML 1.2"
+    }
 }
 
 /// What a file without a document holds.
@@ -291,6 +300,25 @@ mod tests {
                 (key, place),
                 "{text:?}: {fault:?}"
             );
+        }
+    }
+
+    #[test]
+    fn a_reference_inside_of_brackets_is_told_to_stand_in_quotes() {
+        for (text, quotes) in [
+            ("urls: [${URL}]\n", true),
+            ("urls: [http://a, ${URL:-http://b}]\n", true),
+            ("tls: {key: ${KEY}}\n", true),
+            ("urls: [\"${URL}\"\n", false),
+            ("urls: ['${URL}'\n", false),
+            ("urls: [\n", false),
+        ] {
+            let fault = parse(text).1.remove(0);
+            assert!(fault.message.starts_with("not YAML"), "{fault:?}");
+            assert_eq!(fault.message.contains("quotes around `${VAR}`"), quotes, "{text:?}: {fault:?}");
+        }
+        for text in ["urls: [\"${URL}\"]\n", "key: ${KEY}\n", "urls:\n  - ${URL}\n"] {
+            assert_eq!(parse(text).1, [], "{text:?}");
         }
     }
 

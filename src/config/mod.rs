@@ -168,7 +168,7 @@ fn read(path: &Path, bytes: &[u8], lookup: Lookup<'_>, files: &mut BTreeSet<Path
 
 /// The JSON Schema of the file: draft 2020-12.
 pub fn schema() -> serde_json::Value {
-    schema::schema()
+    schema::published()
 }
 
 /// From bytes to a checked configuration: document, environment, structure, meaning. Each stage works on what the one

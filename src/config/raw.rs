@@ -73,6 +73,9 @@ pub(super) struct Listen {
     /// Whether a proof's `jti` is spent.
     #[serde(default)]
     pub(super) jti: Jti,
+    /// By whose account a `forward_auth` listener knows the original request.
+    #[serde(default)]
+    pub(super) original: Account,
     /// Whether another process may listen there too (`SO_REUSEPORT`): a new gate takes over before the old one goes.
     #[serde(default)]
     pub(super) reuse_port: bool,
@@ -102,6 +105,22 @@ pub(super) enum Jti {
     Consume,
     /// It is looked at without spending: for a caller that asks twice, or whose upstream verifies the proof again.
     Check,
+}
+
+/// By whose account the original request is known. What another proxy would say it with is not heard: it is the client's
+/// own word, passed on.
+#[derive(Deserialize, Serialize, JsonSchema, Default, Clone, Copy, PartialEq, Eq)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Account {
+    /// Whichever there is; two that disagree are refused.
+    #[default]
+    Any,
+    /// `X-Forwarded-Method`, `-Proto`, `-Host` and `-Uri`: Traefik, Caddy.
+    XForwarded,
+    /// `X-Original-Method` and `X-Original-URL`: nginx.
+    XOriginal,
+    /// The request itself: Envoy over HTTP.
+    RequestLine,
 }
 
 /// TLS towards clients.

@@ -135,7 +135,9 @@ impl Walker<'_> {
         let path_of_entry = member(path, &entry.key);
         let key: String = entry.key.chars().take(80).collect();
         let is_free = |key: &&str| !written.iter().any(|entry| entry.key == **key);
-        let message = match nearest(&entry.key, properties.keys().map(String::as_str).filter(is_free)) {
+        let known = || properties.keys().map(String::as_str);
+        let meant = nearest(&entry.key, known().filter(is_free)).or_else(|| nearest(&entry.key, known()));
+        let message = match meant {
             Some(known) => {
                 // Whoever wrote `upstreem` did not forget `upstream`.
                 self.report.excuse(member(path, known));

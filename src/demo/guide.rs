@@ -26,7 +26,7 @@ pub(super) fn text(places: &Places, clients: &Clients, executable: &Path) -> Str
     POST /token         the token endpoint: needs a fresh proof with a nonce
   Authorization server  the same origin, in front of http://{issuer}  (development only: asks nobody for a password)
   Legacy upstream       http://{legacy}  (knows nothing of OAuth; shows what it was sent)
-  Metrics and probes    http://{admin}/metrics  /livez  /readyz
+  What the gate sees    http://{admin}/  (status page; beside it /metrics  /livez  /readyz)
 
   Found from            {gate}/.well-known/oauth-protected-resource
                         {gate}/.well-known/oauth-authorization-server

@@ -140,6 +140,7 @@ impl Explanation<'_> {
             | Step::Route
             | Step::Size
             | Step::Credentials
+            | Step::Authentication
             | Step::Proof(_)
             | Step::Token
             | Step::Bound
@@ -170,7 +171,8 @@ impl Explanation<'_> {
 
     /// Whether what is captured is a proxy's question at a forward_auth listener.
     fn is_asked(&self) -> bool {
-        self.rules.forward_auth.is_some() && Original::is_told_by(&self.capture.headers)
+        let told = |(_, account): &(_, _)| Original::is_told_by(&self.capture.headers, *account);
+        self.rules.forward_auth.as_ref().is_some_and(told)
     }
 
     /// Whether some issuer says of its tokens what is true now, whatever the time that is judged by.
@@ -222,6 +224,7 @@ fn named(step: Step) -> (String, &'static str) {
         Step::Route => ("gate", "a route matches"),
         Step::Size => ("gate", "the body is not too large"),
         Step::Credentials => ("7.1", "there is one access token, in Authorization"),
+        Step::Authentication => ("gate", "the client authenticates once at most"),
         Step::Token => ("7.1", "the access token is good: form, issuer, signature, audience, times"),
         Step::Bound => ("7.1", "the access token is bound to a key, and came under the DPoP scheme"),
         Step::Granted => ("gate", "the access token grants what the route requires"),

@@ -18,7 +18,7 @@ use crate::policy::{Auth, Mode, PathMatch, Requirement, RouteMatch, Routes};
 use crate::replay::{MemoryOptions, MemoryStore, ReplayStore};
 use crate::secret::Secret;
 use crate::server::Door;
-use crate::target::{Scheme, Trust};
+use crate::target::{Account, Scheme, Trust};
 use crate::tls::{self, TlsError};
 use crate::verifier::{self, Verifier};
 
@@ -50,7 +50,7 @@ pub struct Rules {
     /// By which schemes the proxy listeners are reached.
     schemes: Vec<Scheme>,
     /// Whose word counts at forward_auth listeners, where there are any.
-    pub(super) forward_auth: Option<Trust>,
+    pub(super) forward_auth: Option<(Trust, Account)>,
 }
 
 /// Where the rules come from.
@@ -116,7 +116,10 @@ impl Rules {
         let proxies = config.listeners.iter().filter(|listener| listener.door == Door::Proxy);
         let schemes =
             proxies.map(|listener| if listener.tls.is_some() { Scheme::Https } else { Scheme::Http }).collect();
-        let asked = config.listeners.iter().any(|listener| matches!(listener.door, Door::ForwardAuth(_)));
+        let asked = config.listeners.iter().find_map(|listener| match listener.door {
+            Door::ForwardAuth(_, account) => Some(account),
+            Door::Proxy | Door::ExtAuthz(_) => None,
+        });
         let issuers = config.issuers.clone();
         Ok(Self {
             gate: gate(config.trust, config.routes, config.proof, nonces, config.issuers, clock)?,
@@ -125,7 +128,7 @@ impl Rules {
             body_bytes: config.body_bytes,
             issuers,
             schemes,
-            forward_auth: asked.then_some(config.forward_auth_trust),
+            forward_auth: asked.map(|account| (config.forward_auth_trust, account)),
         })
     }
 

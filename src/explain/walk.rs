@@ -15,7 +15,7 @@ use crate::jose::{Compact, StrictValue};
 use crate::policy::Route;
 use crate::proxy;
 use crate::secret::{AccessToken, TokenDigest};
-use crate::target::{Peer, Scheme, Target, Trust};
+use crate::target::{Account, Peer, Scheme, Target, Trust};
 use crate::token::{ClaimRules, TokenError, VerifiedToken};
 
 use super::Capture;
@@ -79,9 +79,10 @@ async fn journey(
 ) -> Result<(), Refusal> {
     let gate = &rules.gate;
     onlooker.reached(Step::Target);
-    let question = rules.forward_auth.as_ref().filter(|_| Original::is_told_by(&capture.headers));
+    let told = |(_, account): &&(_, _)| Original::is_told_by(&capture.headers, *account);
+    let question = rules.forward_auth.as_ref().filter(told);
     let taken = match question {
-        Some(trust) => asked(trust, capture, peer)?,
+        Some((trust, account)) => asked(trust, *account, capture, peer)?,
         None => called(rules, capture, peer)?,
     };
     let Taken { method, target, peer } = taken;
@@ -114,14 +115,14 @@ fn called(rules: &Rules, capture: &Capture, peer: Option<IpAddr>) -> Result<Take
 }
 
 /// A proxy's question, at a forward_auth listener. Where nobody says who asked, it is taken for one that may.
-fn asked(trust: &Trust, capture: &Capture, peer: Option<IpAddr>) -> Result<Taken, Refusal> {
+fn asked(trust: &Trust, account: Account, capture: &Capture, peer: Option<IpAddr>) -> Result<Taken, Refusal> {
     let trusted = trust.proxies.first().map_or(STRANGER, IpNet::addr);
     let peer = Peer { ip: peer.unwrap_or(trusted), scheme: Scheme::Http, client_certificate: None };
     if !trust.believes(&peer) {
         return Err(Refusal::UntrustedPeer);
     }
     let head = (&capture.method, &capture.uri, &capture.headers);
-    let Original { method, target, .. } = Original::told(head, &peer, trust)?;
+    let Original { method, target, .. } = Original::told(head, &peer, trust, account)?;
     Ok(Taken { method, target, peer })
 }
 

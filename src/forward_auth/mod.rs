@@ -21,7 +21,7 @@ use crate::gate::{Facts, Gate, Refusal, Reply, Spend, allowed_origin, write_cors
 use crate::journal::{Lap, Recent, Record, Tracer};
 use crate::metrics::{Outcome, RouteMetrics};
 use crate::policy::Route;
-use crate::target::{Peer, Trust};
+use crate::target::{Account, Peer, Trust};
 
 use permit::Permit;
 
@@ -49,6 +49,7 @@ pub struct ForwardAuth {
     live: Arc<ArcSwap<Live>>,
     clock: Clock,
     spend: Spend,
+    account: Account,
 }
 
 /// A request that another proxy wants decided.
@@ -74,8 +75,8 @@ enum Verdict {
 
 impl ForwardAuth {
     /// A door over a configuration that may be swapped under it.
-    pub fn new(live: Arc<ArcSwap<Live>>, clock: Clock, spend: Spend) -> Self {
-        Self { live, clock, spend }
+    pub fn new(live: Arc<ArcSwap<Live>>, clock: Clock, spend: Spend, account: Account) -> Self {
+        Self { live, clock, spend, account }
     }
 
     /// Decides, counts and logs.

@@ -1,11 +1,13 @@
 //! The request that the asking proxy wants decided: never the sub-request's own method and URL by accident.
 
-use http::header::{AsHeaderName, HOST};
+use std::borrow::Cow;
+
+use http::header::{AsHeaderName, FORWARDED, HOST};
 use http::request::Parts;
 use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri};
 
-use crate::target::{Peer, Target, TargetError, Trust};
+use crate::target::{Account, Peer, Target, TargetError, Trust};
 
 const X_FORWARDED_METHOD: HeaderName = HeaderName::from_static("x-forwarded-method");
 const X_FORWARDED_URI: HeaderName = HeaderName::from_static("x-forwarded-uri");
@@ -40,12 +42,13 @@ impl Original {
     ///
     /// Sources that disagree, and a method without a URL or the reverse, are [`TargetError::Conflicting`]: half of a
     /// source means that the proxy's configuration is not what somebody thinks it is.
-    pub(super) fn of(parts: &Parts, peer: &Peer, trust: &Trust) -> Result<Self, TargetError> {
-        Self::told((&parts.method, &parts.uri, &parts.headers), peer, trust)
+    pub(super) fn of(parts: &Parts, peer: &Peer, trust: &Trust, account: Account) -> Result<Self, TargetError> {
+        Self::told((&parts.method, &parts.uri, &parts.headers), peer, trust, account)
     }
 
     /// Whether these headers tell of another request than the one they came with.
-    pub fn is_told_by(headers: &HeaderMap) -> bool {
+    pub fn is_told_by(headers: &HeaderMap, account: Account) -> bool {
+        let headers = heard(headers, account);
         let names = [X_FORWARDED_METHOD, X_FORWARDED_URI, X_ORIGINAL_METHOD, X_ORIGINAL_URL];
         names.iter().any(|name| headers.contains_key(name))
     }
@@ -55,7 +58,9 @@ impl Original {
         (own_method, own_uri, headers): (&Method, &Uri, &HeaderMap),
         peer: &Peer,
         trust: &Trust,
+        account: Account,
     ) -> Result<Self, TargetError> {
+        let headers = &*heard(headers, account);
         let method = agreed(headers, &[X_FORWARDED_METHOD, X_ORIGINAL_METHOD])?;
         let original_url = agreed(headers, &[X_ORIGINAL_URL])?.map(Url::of).transpose()?;
         let forwarded_uri = agreed(headers, &[X_FORWARDED_URI])?;
@@ -85,6 +90,24 @@ impl Original {
         };
         Ok(Self { method, target, source })
     }
+}
+
+/// The headers without those that this account does not use.
+fn heard(headers: &HeaderMap, account: Account) -> Cow<'_, HeaderMap> {
+    let unheard: &[HeaderName] = match account {
+        Account::Any => &[],
+        Account::XForwarded => &[X_ORIGINAL_METHOD, X_ORIGINAL_URL],
+        Account::XOriginal => &[X_FORWARDED_METHOD, X_FORWARDED_URI],
+        // Envoy says the scheme in `X-Forwarded-Proto`, and the host in `Host` alone.
+        Account::RequestLine => {
+            &[X_ORIGINAL_METHOD, X_ORIGINAL_URL, X_FORWARDED_METHOD, X_FORWARDED_URI, X_FORWARDED_HOST, FORWARDED]
+        }
+    };
+    let mut heard = Cow::Borrowed(headers);
+    for name in unheard.iter().filter(|name| headers.contains_key(*name)) {
+        heard.to_mut().remove(name);
+    }
+    heard
 }
 
 /// `X-Original-URL`: an absolute URL, or a path alone.
@@ -288,7 +311,7 @@ mod tests {
                 request = request.header(*name, *value);
             }
             let (parts, ()) = request.body(()).unwrap().into_parts();
-            let found = Original::of(&parts, &peer, &trust);
+            let found = Original::of(&parts, &peer, &trust, Account::Any);
             match (&found, expected) {
                 (Ok(found), Ok((method, url))) => {
                     assert_eq!(found.method.as_str(), *method, "{name}");
@@ -296,6 +319,44 @@ mod tests {
                 }
                 (found, expected) => assert_eq!(found.as_ref().err(), expected.as_ref().err(), "{name}"),
             }
+        }
+    }
+
+    #[test]
+    fn what_a_client_says_in_the_words_of_another_proxy_is_not_heard() {
+        let nginx = [("x-original-method", "GET"), ("x-original-url", "https://a.example/orders/1")];
+        let traefik = [
+            ("x-forwarded-method", "POST"),
+            ("x-forwarded-proto", "https"),
+            ("x-forwarded-host", "b.example"),
+            ("x-forwarded-uri", "/public"),
+        ];
+        let both = [&nginx[..], &traefik[..2], &traefik[3..]].concat();
+        let peer = Peer { ip: IpAddr::V4(Ipv4Addr::LOCALHOST), scheme: Scheme::Http, client_certificate: None };
+        let trust = Trust { proxies: vec!["127.0.0.0/8".parse().unwrap()], public_urls: Vec::new() };
+        for (headers, account, expected) in [
+            (&both, Account::Any, None),
+            (&both, Account::XOriginal, Some((Source::Told, "GET", "https://a.example/orders/1"))),
+            (&both, Account::XForwarded, Some((Source::Told, "POST", "https://c.example/public"))),
+            (&both, Account::RequestLine, Some((Source::Itself, "DELETE", "https://c.example/secret"))),
+            (&nginx.to_vec(), Account::RequestLine, Some((Source::Itself, "DELETE", "http://c.example/secret"))),
+            (&nginx.to_vec(), Account::XForwarded, Some((Source::Itself, "DELETE", "http://c.example/secret"))),
+            (&traefik.to_vec(), Account::XOriginal, Some((Source::Itself, "DELETE", "https://b.example/secret"))),
+            (&traefik.to_vec(), Account::RequestLine, Some((Source::Itself, "DELETE", "https://c.example/secret"))),
+        ] {
+            let mut request = Request::delete("/secret").header("host", "c.example");
+            for (name, value) in headers {
+                request = request.header(*name, *value);
+            }
+            let (parts, ()) = request.body(()).unwrap().into_parts();
+            let found = Original::of(&parts, &peer, &trust, account).ok();
+            assert_eq!(found.is_some(), expected.is_some(), "{account:?} {headers:?}");
+            if let (Some(found), Some((source, method, url))) = (found, expected) {
+                assert_eq!((found.source, found.method.as_str()), (source, method), "{account:?} {headers:?}");
+                assert!(found.target.matches_htu(url), "{account:?} {headers:?}: {:?}", found.target);
+            }
+            let told = Original::is_told_by(&parts.headers, account);
+            assert_eq!(told, expected.is_none_or(|(source, ..)| source == Source::Told), "{account:?} {headers:?}");
         }
     }
 }

@@ -15,8 +15,8 @@ const CREDENTIALS: [HeaderName; 2] = [AUTHORIZATION, DPOP];
 pub(super) struct Permit {
     /// The identity headers, and the credentials that go upstream: all of them, and no others.
     pub(super) upstream: HeaderMap,
-    /// Headers of the client's that must not go upstream: credentials, and whatever bears the name of an identity
-    /// header, as it was spelled.
+    /// Headers of the client's that must not go upstream: credentials; whatever bears the name of an identity header,
+    /// as it was spelled; and every identity header that is not set, since the asking proxy may not have shown it.
     pub(super) remove: Vec<HeaderName>,
     /// Headers for the response.
     pub(super) client: HeaderMap,
@@ -50,5 +50,7 @@ impl Permit {
 
 fn surplus(gate: &Gate, headers: &HeaderMap, upstream: &HeaderMap) -> Vec<HeaderName> {
     let ours = |name: &HeaderName| CREDENTIALS.contains(name) || gate.is_identity_name(name.as_str());
-    headers.keys().filter(|name| ours(name) && !upstream.contains_key(*name)).cloned().collect()
+    let shown = headers.keys().filter(|name| ours(name));
+    let unseen = gate.identity_names().filter(|name| !headers.contains_key(*name));
+    shown.chain(unseen).filter(|name| !upstream.contains_key(*name)).cloned().collect()
 }

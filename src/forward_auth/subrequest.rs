@@ -5,7 +5,7 @@ use http::request::Parts;
 use http::{HeaderName, HeaderValue, StatusCode};
 
 use crate::gate::{Refusal, Reply};
-use crate::target::Peer;
+use crate::target::{Account, Peer};
 
 use super::original::{Original, X_ORIGINAL_URL};
 use super::permit::Permit;
@@ -22,7 +22,7 @@ impl ForwardAuth {
         let live = self.live.load_full();
         let now = self.clock.now();
         let record = live.record((&parts.method, &parts.uri, &parts.headers), peer, now);
-        match self.judge(&live, asked(&live, parts, peer), record, now).await {
+        match self.judge(&live, asked(&live, parts, peer, self.account), record, now).await {
             Verdict::Permit(permit) => permitted(permit),
             Verdict::Answer(mut reply, permit) => {
                 // To Envoy, 200 is leave to forward.
@@ -43,11 +43,11 @@ impl ForwardAuth {
     }
 }
 
-fn asked<'a>(live: &Live, parts: &'a Parts, peer: &'a Peer) -> Result<Asked<'a>, Refusal> {
+fn asked<'a>(live: &Live, parts: &'a Parts, peer: &'a Peer, account: Account) -> Result<Asked<'a>, Refusal> {
     if !live.trust.believes(peer) {
         return Err(Refusal::UntrustedPeer);
     }
-    let original = Original::of(parts, peer, &live.trust)?;
+    let original = Original::of(parts, peer, &live.trust, account)?;
     Ok(Asked { original, headers: &parts.headers, peer, route: None })
 }
 

@@ -4,6 +4,7 @@ use std::future::Future;
 use std::sync::{Arc, OnceLock};
 
 use http::HeaderMap;
+use http::header::AUTHORIZATION;
 
 use crate::clock::Timestamp;
 use crate::dpop::{self, BoundKey, Expected, NonceCheck, ProofError, VerifiedProof};
@@ -173,8 +174,13 @@ impl Gate {
         Ok(Admission { caller, reported: None, nonce: self.renewed(nonce, now) })
     }
 
-    /// RFC 9449 section 5: a token endpoint takes a proof and no token; the client's own authentication is not ours.
+    /// RFC 9449 section 5: a token endpoint takes a proof and no token; the client's own authentication is not ours, as
+    /// long as it is clear which one it is.
     async fn admit_key(&self, facts: &Facts<'_>, now: Timestamp, witness: &impl Witness) -> Result<Admission, Refusal> {
+        witness.reached(Step::Authentication);
+        if facts.headers.get_all(AUTHORIZATION).iter().nth(1).is_some() {
+            return Err(Refusal::MultipleCredentials);
+        }
         let (proof, AnyKey, nonce) = self.prove(facts, None, async { Ok::<_, Refusal>(AnyKey) }, now, witness).await?;
         self.spend(&proof, nonce, facts.spend, now, witness).await?;
         Ok(Admission { caller: Caller::Key(*proof.thumbprint()), reported: None, nonce: self.renewed(nonce, now) })

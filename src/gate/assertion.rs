@@ -58,7 +58,11 @@ impl Gate {
         let mut claims = Map::new();
         let told = self.identity.headers.iter().map(|(_, claim)| claim).filter(|claim| *claim != JKT_CLAIM);
         for claim in told {
-            if let Some(value) = admission.token().and_then(|token| token.claim(claim)) {
+            let Some(token) = admission.token() else { continue };
+            // A name that itself has dots, as `https://acme.example/tenant`, is one name.
+            if let Some(value) = token.member(claim) {
+                claims.insert(claim.to_owned(), value.value());
+            } else if let Some(value) = token.claim(claim) {
                 insert_at(&mut claims, claim, value.value());
             }
         }

@@ -51,7 +51,8 @@ impl Gate {
         }
     }
 
-    fn identity_names(&self) -> impl Iterator<Item = &HeaderName> {
+    /// The headers that tell an upstream who calls, the assertion's included.
+    pub fn identity_names(&self) -> impl Iterator<Item = &HeaderName> {
         let assertion = self.identity.assertion.as_ref().map(|assertion| &assertion.header);
         self.identity.headers.iter().map(|(name, _)| name).chain(assertion)
     }

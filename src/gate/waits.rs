@@ -51,7 +51,13 @@ impl Witness for Waits {
             Step::Token => &self.token,
             Step::Bound => &self.vouched,
             Step::Unused => &self.claim,
-            Step::Target | Step::Route | Step::Size | Step::Credentials | Step::Proof(_) | Step::Granted => return,
+            Step::Target
+            | Step::Route
+            | Step::Size
+            | Step::Credentials
+            | Step::Authentication
+            | Step::Proof(_)
+            | Step::Granted => return,
         };
         // A decision comes to each step once.
         let _ = noted.set(Instant::now());

@@ -1,7 +1,7 @@
 //! Documents that the gate answers by itself.
 
 use bytes::Bytes;
-use http::header::{ALLOW, CONTENT_TYPE};
+use http::header::{ACCESS_CONTROL_ALLOW_ORIGIN, ALLOW, CONTENT_TYPE};
 use http::{HeaderValue, Method, Response, StatusCode};
 use serde_json::{Value, json};
 
@@ -30,11 +30,11 @@ impl Gate {
             let mut reply =
                 error_reply(StatusCode::METHOD_NOT_ALLOWED, "invalid_request", "this document is read with GET");
             reply.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
-            return Some(reply);
+            return Some(readable(reply));
         }
         let mut reply = Response::new(Bytes::from(document.to_string()));
         reply.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-        Some(reply)
+        Some(readable(reply))
     }
 
     /// RFC 9728 section 2, with the DPoP members.
@@ -68,6 +68,12 @@ impl Gate {
         let (origin, path) = resource.split_at_checked(host_end.unwrap_or(resource.len())).unwrap_or((resource, ""));
         [origin, PROTECTED_RESOURCE, if path == "/" { "" } else { path }]
     }
+}
+
+/// Any script may read it: there is nothing secret in it.
+fn readable(mut document: Reply) -> Reply {
+    document.headers_mut().insert(ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*"));
+    document
 }
 
 /// With `public_url`'s path behind it or without: a proxy in front may have taken that path off.

@@ -23,6 +23,8 @@ pub enum Step {
     Size,
     /// There is exactly one access token (RFC 9449 section 7.1).
     Credentials,
+    /// At a token endpoint: the client authenticates once at most (RFC 6749 section 2.3).
+    Authentication,
     /// A check of section 4.3.
     Proof(Check),
     /// The token is good: form, issuer, signature, audience, time (RFC 9068 section 4, RFC 7662).
@@ -42,6 +44,7 @@ impl Step {
         match auth {
             Auth::Public => {}
             Auth::TokenEndpoint => {
+                steps.push(Self::Authentication);
                 let checks = Check::ALL.into_iter().filter(|check| *check != Check::Binding);
                 steps.extend(checks.map(Self::Proof));
                 steps.push(Self::Unused);

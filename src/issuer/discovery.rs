@@ -35,15 +35,21 @@ fn metadata_uris(issuer: &str) -> Option<[Uri; 2]> {
 
 async fn from_metadata(client: &Client, uri: &Uri, issuer: &str, insecure_http: bool) -> Result<Uri, FetchError> {
     let document = client.get(uri).await?;
-    read(&document.body, issuer, insecure_http).map_err(FetchError::Document)
+    read(&document.body, issuer, insecure_http).map_err(|problem| FetchError::Document(problem).at(uri))
 }
 
 fn read(json: &[u8], issuer: &str, insecure_http: bool) -> Result<Uri, &'static str> {
     let metadata = StrictValue::parse(json).ok_or("the metadata is not JSON, or has a member twice")?;
     let member = |name: &str| metadata.value().get(name).and_then(Value::as_str);
     // RFC 8414 section 3.3: "MUST be identical"; otherwise "the data contained in the response MUST NOT be used".
-    if member("issuer") != Some(issuer) {
-        return Err("the metadata is another issuer's; expected `issuer` to be the configured one to the letter");
+    let named = member("issuer").unwrap_or_default();
+    if named != issuer {
+        return Err(if named.trim_end_matches('/') == issuer.trim_end_matches('/') {
+            "the metadata names this issuer with another end; expected the configured one to have the `/` at its end, or \
+             not, as the metadata and the tokens have it"
+        } else {
+            "the metadata is another issuer's; expected `issuer` to be the configured one to the letter"
+        });
     }
     let uri: Uri =
         member("jwks_uri").and_then(|uri| uri.parse().ok()).ok_or("the metadata names no usable `jwks_uri`")?;
@@ -106,6 +112,20 @@ mod tests {
             ("", false),
         ] {
             assert_eq!(read(json.as_bytes(), ISSUER, false).is_ok(), usable, "{json}");
+        }
+    }
+
+    #[test]
+    fn a_slash_at_the_end_is_named_as_what_differs() {
+        for (configured, named, by_the_slash) in [
+            ("https://id.example.com", "https://id.example.com/", true),
+            ("https://id.example.com/", "https://id.example.com", true),
+            ("https://id.example.com/a", "https://id.example.com/b", false),
+            ("https://id.example.com", "https://ID.example.com/", false),
+        ] {
+            let json = format!(r#"{{"issuer":"{named}","jwks_uri":"https://keys.example.com/k"}}"#);
+            let said = read(json.as_bytes(), configured, false).unwrap_err();
+            assert_eq!(said.contains("`/` at its end"), by_the_slash, "{configured} {named}: {said}");
         }
     }
 

@@ -42,13 +42,22 @@ pub(super) enum FetchError {
     File(std::io::Error),
     #[error("{0}")]
     Document(&'static str),
+    #[error("{place}: {error}")]
+    At { place: String, error: Box<FetchError> },
 }
 
 impl FetchError {
+    /// The same, with what was asked; not its query, which may hold what is nobody's business.
+    pub(super) fn at(self, uri: &Uri) -> Self {
+        let (scheme, authority) = (uri.scheme_str().unwrap_or_default(), uri.authority().map_or("", |a| a.as_str()));
+        Self::At { place: format!("{scheme}://{authority}{}", uri.path()), error: Box::new(self) }
+    }
+
     /// Whether the issuer answered at all, so that it makes sense to ask it for something else.
     pub(super) fn answered(&self) -> bool {
         match self {
             Self::Status(_) | Self::TooLarge | Self::Document(_) => true,
+            Self::At { error, .. } => error.answered(),
             Self::NotAllowed | Self::Connect(_) | Self::Tls(_) | Self::Http(_) | Self::TimedOut | Self::File(_) => {
                 false
             }
@@ -62,6 +71,9 @@ pub(super) struct Document {
     pub(super) body: Bytes,
     pub(super) max_age: Option<Duration>,
 }
+
+/// How long one address of several may take to connect.
+const ADDRESS_TIME: Duration = Duration::from_millis(500);
 
 /// Connects to issuers.
 #[derive(Clone)]
@@ -81,9 +93,12 @@ impl Client {
 
     /// Fetches a document over a connection of its own. The caller bounds the time.
     pub(super) async fn get(&self, uri: &Uri) -> Result<Document, FetchError> {
-        let mut connection = self.connect(uri).await?;
-        let request = request(Method::GET, uri, Bytes::new())?;
-        connection.send(request, self.document_bytes).await
+        let exchange = async {
+            let mut connection = self.connect(uri).await?;
+            let request = request(Method::GET, uri, Bytes::new())?;
+            connection.send(request, self.document_bytes).await
+        };
+        exchange.await.map_err(|error| error.at(uri))
     }
 
     /// Opens a connection to the host of `uri`.
@@ -95,7 +110,7 @@ impl Client {
             Transport::Plain | Transport::PlainLoopback => 80,
         };
         let address = (host, uri.port_u16().unwrap_or(default_port));
-        let stream = TcpStream::connect(address).await.map_err(FetchError::Connect)?;
+        let stream = connect_to(address).await.map_err(FetchError::Connect)?;
         stream.set_nodelay(true).map_err(FetchError::Connect)?;
         match transport {
             Transport::Plain => Connection::open(stream).await,
@@ -119,6 +134,25 @@ impl Client {
     pub(super) fn document_bytes(&self) -> usize {
         self.document_bytes
     }
+}
+
+/// A host's addresses in turn. One from which nothing comes back (IPv6 that is announced, and leads nowhere) must not use
+/// up the time of those behind it.
+async fn connect_to(host: (&str, u16)) -> std::io::Result<TcpStream> {
+    let mut addresses = tokio::net::lookup_host(host).await?.peekable();
+    let mut failure = std::io::Error::new(std::io::ErrorKind::NotFound, "the name has no address");
+    while let Some(address) = addresses.next() {
+        let connect = TcpStream::connect(address);
+        let connected = match addresses.peek() {
+            Some(_) => tokio::time::timeout(ADDRESS_TIME, connect).await.unwrap_or_else(|late| Err(late.into())),
+            None => connect.await,
+        };
+        match connected {
+            Ok(stream) => return Ok(stream),
+            Err(error) => failure = error,
+        }
+    }
+    Err(failure)
 }
 
 /// How a URL may be reached.
@@ -311,7 +345,11 @@ mod tests {
         ] {
             let result = client.get(&format!("https://{host}:{port}/jwks").parse().unwrap()).await;
             assert_eq!(result.is_ok(), works, "{host} {result:?}");
-            assert!(works || matches!(result, Err(FetchError::Tls(_))), "{host}");
+            let cause = match result {
+                Err(FetchError::At { error, .. }) => Some(*error),
+                _ => None,
+            };
+            assert!(works || matches!(cause, Some(FetchError::Tls(_))), "{host}: {cause:?}");
         }
     }
 

@@ -15,6 +15,7 @@ use lru::LruCache;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_encode};
 use serde_json::{Map, Value};
 use tokio::sync::{Semaphore, watch};
+use tokio::time::Instant;
 use zeroize::Zeroizing;
 
 use crate::clock::Timestamp;
@@ -31,6 +32,8 @@ const CONCURRENT: usize = 64;
 const WAITING: usize = 1024;
 /// Connections kept for the next question.
 const IDLE_CONNECTIONS: usize = 16;
+/// How long they are kept: a firewall on the way forgets a connection without telling anybody.
+const IDLE_TIME: Duration = Duration::from_secs(15);
 /// A refusal is kept this long (and never longer than an answer), so that a flood of one bad token is one question.
 const REFUSAL_KEPT: Duration = Duration::from_secs(5);
 
@@ -58,7 +61,7 @@ pub(super) struct Introspector {
     refusals: Mutex<LruCache<TokenDigest, (TokenError, Kept)>>,
     flights: Mutex<HashMap<TokenDigest, watch::Receiver<Option<Answer>>>>,
     turns: Semaphore,
-    idle: Mutex<Vec<Connection>>,
+    idle: Mutex<Vec<(Connection, Instant)>>,
     failing: AtomicBool,
 }
 
@@ -161,10 +164,10 @@ impl Introspector {
         let _turn = self.turns.acquire().await.map_err(|_| FetchError::TimedOut)?;
         let parked = self.parked();
         if let Some(connection) = parked {
-            match self.exchange(connection, token).await {
-                // The issuer may have closed it meanwhile; asking twice does no harm.
-                Err(FetchError::Http(_)) => {}
-                result => return result,
+            match tokio::time::timeout(self.options.timeout / 2, self.exchange(connection, token)).await {
+                // The issuer may have closed it meanwhile, or is no longer at its other end; asking twice does no harm.
+                Ok(Err(FetchError::Http(_))) | Err(_) => {}
+                Ok(result) => return result,
             }
         }
         self.exchange(self.client.connect(&self.options.url).await?, token).await
@@ -172,8 +175,8 @@ impl Introspector {
 
     fn parked(&self) -> Option<Connection> {
         let mut idle = lock(&self.idle);
-        idle.retain(Connection::is_open);
-        idle.pop()
+        idle.retain(|(connection, since)| connection.is_open() && since.elapsed() < IDLE_TIME);
+        idle.pop().map(|(connection, _)| connection)
     }
 
     async fn exchange(&self, mut connection: Connection, token: &AccessToken) -> Result<Bytes, FetchError> {
@@ -186,7 +189,7 @@ impl Introspector {
         let document = connection.send(request, self.client.document_bytes()).await?;
         let mut idle = lock(&self.idle);
         if connection.is_open() && idle.len() < IDLE_CONNECTIONS {
-            idle.push(connection);
+            idle.push((connection, Instant::now()));
         }
         Ok(document.body)
     }

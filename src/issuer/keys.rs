@@ -108,12 +108,19 @@ impl KeySet {
     pub(super) fn verify(&self, signed: Signed<'_>, verifier: &Verifier) -> Verdict {
         match signed.kid {
             Some(kid) => {
-                let named: Vec<&Key> = self.keys.iter().filter(|key| key.kid.as_deref() == Some(kid)).collect();
-                if named.is_empty() {
-                    return Verdict::UnknownKey;
+                let called = |name: Option<&str>, key: &Key| key.kid.as_deref() == name;
+                let is_named = self.keys.iter().any(|key| called(Some(kid), key));
+                // `kid` is a hint, and optional on either side (RFC 7515 section 4.1.4): where no key has that name, one
+                // without a name may be meant.
+                let name = is_named.then_some(kid);
+                let mut candidates =
+                    self.keys.iter().filter(|key| called(name, key) && key.fits(signed.algorithm)).take(KEYS_TRIED);
+                match (candidates.any(|key| key.verify(signed, verifier)), is_named) {
+                    (true, _) => Verdict::Verified,
+                    (false, true) => Verdict::Wrong,
+                    // A newer set may have it.
+                    (false, false) => Verdict::UnknownKey,
                 }
-                let mut candidates = named.into_iter().filter(|key| key.fits(signed.algorithm)).take(KEYS_TRIED);
-                if candidates.any(|key| key.verify(signed, verifier)) { Verdict::Verified } else { Verdict::Wrong }
             }
             None => {
                 let mut candidates = self.keys.iter().filter(|key| key.fits(signed.algorithm)).take(KEYS_TRIED);

@@ -51,6 +51,17 @@ struct State {
     /// When an unknown `kid` last led to a fetch, or a fetch last failed.
     limited_from: Option<Timestamp>,
     refreshed: Option<Timestamp>,
+    /// Counts reloads: what a fetch brings that began before one is not the last word.
+    reloads: u64,
+}
+
+impl State {
+    /// When the next background refresh is due, unless it became due while this one ran.
+    fn next(&mut self, due: Timestamp, reloads: u64) {
+        if self.reloads == reloads {
+            self.due = Some(due);
+        }
+    }
 }
 
 #[derive(Clone, Copy)]
@@ -125,9 +136,9 @@ impl KeySource {
         }
         let (landed, flight) = watch::channel(());
         state.flight = Some(flight.clone());
-        let source = Arc::clone(self);
+        let (source, reloads) = (Arc::clone(self), state.reloads);
         tokio::spawn(async move {
-            source.refresh().await;
+            source.refresh(reloads).await;
             drop(landed);
         });
         Some(flight)
@@ -137,7 +148,8 @@ impl KeySource {
         self.bounds.refresh_after.max(self.bounds.refetch_interval)
     }
 
-    async fn refresh(&self) {
+    /// `reloads`: as many as there were when it began.
+    async fn refresh(&self, reloads: u64) {
         let loaded = match tokio::time::timeout(self.bounds.fetch_timeout, self.load()).await {
             Ok(loaded) => loaded,
             Err(_) => Err(FetchError::TimedOut),
@@ -154,7 +166,7 @@ impl KeySource {
                 let age = max_age
                     .map_or(self.bounds.refresh_after, |age| age.max(SHORTEST_AGE).min(self.bounds.refresh_after));
                 let mut state = self.ring.state();
-                state.due = Some(now + age);
+                state.next(now + age, reloads);
                 state.refreshed = Some(now);
                 drop(state);
                 self.metrics.jwks_refresh(&self.issuer, RefreshResult::Ok);
@@ -162,7 +174,7 @@ impl KeySource {
             }
             Err(error) => {
                 let mut state = self.ring.state();
-                state.due = Some(now + self.bounds.refetch_interval);
+                state.next(now + self.bounds.refetch_interval, reloads);
                 state.limited_from = Some(now);
                 drop(state);
                 self.metrics.jwks_refresh(&self.issuer, RefreshResult::Failed);
@@ -206,9 +218,12 @@ impl KeySource {
 }
 
 impl KeyRing {
-    /// The keys stay in use, and a refresh is due now.
+    /// The keys stay in use, and a refresh is due now, or as soon as the one is over that runs: whoever reloads may have
+    /// taken a key out since that one read the set.
     pub(super) fn expire(&self) {
-        self.state().due = None;
+        let mut state = self.state();
+        state.due = None;
+        state.reloads += 1;
     }
 
     /// Puts a set into use; false if it holds what the last one did, which then stays, and with it the cached tokens.

@@ -5,6 +5,7 @@
 use std::collections::HashMap;
 use std::convert::Infallible;
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
@@ -55,6 +56,9 @@ struct Shared {
     arrived: Notify,
     /// Whether answers are held back.
     held: watch::Sender<bool>,
+    /// Whether connections that were used before are dead, and nobody was told.
+    forgotten: AtomicBool,
+    lost: AtomicUsize,
 }
 
 /// The server; gone when dropped.
@@ -81,6 +85,8 @@ impl Stub {
             seen: Mutex::default(),
             arrived: Notify::new(),
             held: watch::Sender::new(true),
+            forgotten: AtomicBool::new(false),
+            lost: AtomicUsize::new(0),
         });
         let task = tokio::spawn(serve(listener, Arc::clone(&shared)));
         Self { address, shared, task }
@@ -92,6 +98,16 @@ impl Stub {
 
     pub(super) fn release(&self) {
         self.shared.held.send_replace(false);
+    }
+
+    /// From now on nothing comes back over a connection that was used before: what a firewall does that has forgotten it.
+    pub(super) fn forget_connections(&self) {
+        self.shared.forgotten.store(true, Ordering::SeqCst);
+    }
+
+    /// How many questions went over such a connection.
+    pub(super) fn lost(&self) -> usize {
+        self.shared.lost.load(Ordering::SeqCst)
     }
 
     pub(super) fn url(&self, path: &str) -> String {
@@ -142,13 +158,22 @@ async fn serve(listener: TcpListener, shared: Arc<Shared>) {
     while let Ok((stream, _)) = listener.accept().await {
         let shared = Arc::clone(&shared);
         connections.spawn(async move {
-            let service = service_fn(move |request| answer(request, Arc::clone(&shared)));
+            let used = Arc::new(AtomicBool::new(false));
+            let service = service_fn(move |request| answer(request, Arc::clone(&shared), Arc::clone(&used)));
             drop(http1::Builder::new().serve_connection(TokioIo::new(stream), service).await);
         });
     }
 }
 
-async fn answer(request: Request<Incoming>, shared: Arc<Shared>) -> Result<Response<Full<Bytes>>, Infallible> {
+async fn answer(
+    request: Request<Incoming>,
+    shared: Arc<Shared>,
+    used: Arc<AtomicBool>,
+) -> Result<Response<Full<Bytes>>, Infallible> {
+    if used.swap(true, Ordering::SeqCst) && shared.forgotten.load(Ordering::SeqCst) {
+        shared.lost.fetch_add(1, Ordering::SeqCst);
+        std::future::pending::<()>().await;
+    }
     let (head, body) = request.into_parts();
     let body = String::from_utf8(body.collect().await.unwrap().to_bytes().to_vec()).unwrap();
     let path = head.uri.path().to_owned();

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::header::{ACCESS_CONTROL_ALLOW_ORIGIN, ALLOW, CONNECTION, CONTENT_LENGTH, TRANSFER_ENCODING};
+use http::header::{ALLOW, CONNECTION, CONTENT_LENGTH, TRANSFER_ENCODING};
 use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, Version};
 use http_body::Body as _;
@@ -98,7 +98,7 @@ impl Proxy {
             return Ok((Outcome::Answered, preflighted(preflight.headers)));
         }
         if let Some(document) = live.gate.well_known(&method, target) {
-            return Ok((Outcome::Answered, public_document(document, &method)));
+            return Ok((Outcome::Answered, own(document, &method)));
         }
         let route = &*record.route.insert(Arc::clone(live.gate.route(&method, target)?));
         record.allowed_origin = route.cors.as_ref().and_then(|cors| allowed_origin(cors, request.headers()));
@@ -268,12 +268,6 @@ fn towards_client(
     parts.status = accepted.status;
     accepted.answer(&mut parts.headers);
     Ok(Response::from_parts(parts, body::empty()))
-}
-
-/// A document that any script may read: there is nothing secret in it.
-fn public_document(mut document: Reply, method: &Method) -> Response<Body> {
-    document.headers_mut().entry(ACCESS_CONTROL_ALLOW_ORIGIN).or_insert(HeaderValue::from_static("*"));
-    own(document, method)
 }
 
 /// An answer of the gate's own; a HEAD gets its length, not its bytes.

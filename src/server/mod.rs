@@ -27,6 +27,7 @@ use prometheus::IntGauge;
 use tokio::sync::Semaphore;
 
 use crate::gate::Spend;
+use crate::target::Account;
 use crate::target::Peer;
 use crate::tls::ServerTls;
 
@@ -89,7 +90,7 @@ pub enum Door {
     /// The reverse proxy.
     Proxy,
     /// Forward authentication over HTTP.
-    ForwardAuth(Spend),
+    ForwardAuth(Spend, Account),
     /// The same over gRPC, as Envoy asks.
     ExtAuthz(Spend),
 }

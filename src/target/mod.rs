@@ -15,7 +15,7 @@ use forwarded::Forwarded;
 
 pub use chain::forwarded_chain;
 pub use ip::push_ip;
-pub use trust::{Peer, PublicUrl, Trust};
+pub use trust::{Account, Peer, PublicUrl, Trust};
 
 /// `http` or `https`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -151,9 +151,11 @@ impl Target {
         self.scheme
     }
 
-    /// The host, lower case, without a port; IPv6 in brackets.
+    /// The host, lower case, without a port; IPv6 in brackets. Also without the dot at the end of an absolute name
+    /// (RFC 1034 section 3.1): many a server takes it off before it looks which of its names was meant, so that what holds
+    /// for a name holds for both spellings.
     pub fn host(&self) -> &str {
-        self.authority.host()
+        self.authority.host().trim_end_matches('.')
     }
 
     /// Host, and port where it is not the scheme's default: as the client addressed it.

@@ -176,6 +176,21 @@ fn the_parts_are_those_that_routes_and_upstreams_read() {
 }
 
 #[test]
+fn a_dot_at_the_end_of_a_host_makes_it_no_other_host_but_another_uri() {
+    for (authority, host) in [
+        ("api.example.com", "api.example.com"),
+        ("API.example.com.", "api.example.com"),
+        ("api.example.com.:8443", "api.example.com"),
+        ("api.example.com..", "api.example.com"),
+        ("[::1]", "[::1]"),
+    ] {
+        let target = Target::new(Scheme::Https, authority, "/a", &Trust::default()).unwrap();
+        assert_eq!(target.host(), host, "{authority}");
+        assert!(target.matches_htu(&format!("https://{authority}/a")), "{authority}");
+    }
+}
+
+#[test]
 fn another_uri_is_another_uri() {
     let target = Target::new(Scheme::Https, "api.example.com", "/Orders/a%2Cb/?q=1", &Trust::default()).unwrap();
     for htu in [

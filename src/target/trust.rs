@@ -19,6 +19,21 @@ pub struct Peer {
     pub client_certificate: Option<[u8; 32]>,
 }
 
+/// By whose account a forward_auth listener knows the original request. What another proxy would say it with is the
+/// client's own word there, passed on, and is not heard.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Account {
+    /// Whichever there is; two that disagree are refused.
+    #[default]
+    Any,
+    /// `X-Forwarded-Method` and `-Uri`: Traefik, Caddy.
+    XForwarded,
+    /// `X-Original-Method` and `X-Original-URL`: nginx.
+    XOriginal,
+    /// The request itself: Envoy over HTTP.
+    RequestLine,
+}
+
 /// Whose forwarding headers are believed, and how clients address the gate.
 #[derive(Debug, Clone, Default)]
 pub struct Trust {

@@ -136,14 +136,20 @@ impl VerifiedToken {
         self.expires
     }
 
+    /// A claim by its whole name.
+    pub fn member(&self, name: &str) -> Option<Claim<'_>> {
+        self.claims.get(name)
+    }
+
     /// A claim by name, or by a dotted path into objects (`cnf.jkt`); a name that itself has dots wins.
     pub fn claim(&self, path: &str) -> Option<Claim<'_>> {
         self.claims.find(path)
     }
 
-    /// The granted scopes: `scope` (a string of words, RFC 9068), else `scp` (Okta, Entra: a list or a string).
+    /// The granted scopes: `scope` (a string of words, RFC 9068; Duende and Spring write a list), else `scp` (Okta, Entra:
+    /// a list or a string).
     pub fn scopes(&self) -> impl Iterator<Item = Cow<'_, str>> {
-        let scope = self.claims.get("scope").filter(|scope| scope.as_str().is_some());
+        let scope = self.claims.get("scope").filter(|scope| scope.is_text_or_list());
         let granted = scope.or_else(|| self.claims.get("scp"));
         granted.map(Claim::words).unwrap_or_default().into_iter().filter(|scope| !scope.is_empty())
     }
@@ -359,6 +365,10 @@ mod tests {
             (json!({"scope": "a\tb"}), vec!["a\tb"]),
             (json!({"scope": "", "scp": ["b"]}), vec![]),
             (json!({"scope": "a", "scp": ["b"]}), vec!["a"]),
+            (json!({"scope": ["a", "b c", 3, ""]}), vec!["a", "b c"]),
+            (json!({"scope": [], "scp": ["b"]}), vec![]),
+            (json!({"scope": {"a": 1}}), vec![]),
+            (json!({"scope": null, "scp": "b"}), vec!["b"]),
             (json!({"scope": 1, "scp": ["b", 2, "c"]}), vec!["b", "c"]),
             (json!({"scp": "a b"}), vec!["a", "b"]),
             (json!({"scp": {"a": 1}}), vec![]),

@@ -100,6 +100,11 @@ impl<'a> Claim<'a> {
         serde_json::from_str(self.0).ok().map(Cow::Owned)
     }
 
+    /// Whether it is a text, or a list.
+    pub(super) fn is_text_or_list(self) -> bool {
+        self.0.starts_with(['"', '['])
+    }
+
     /// Its words, if it is a text or a list of them (what else is in a list is passed over).
     pub fn words(self) -> Vec<Cow<'a, str>> {
         match self.as_str() {

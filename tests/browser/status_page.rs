@@ -2,7 +2,7 @@
 
 use std::process::Command;
 
-use fantoccini::Client;
+use fantoccini::{Client, Locator};
 use serde_json::json;
 
 use super::chromium::{Browser, Scheme, found, keep_screenshot, look, text, until};
@@ -44,7 +44,7 @@ async fn a_refusal_appears_while_somebody_watches() {
         let told = String::from_utf8(made.stderr).unwrap();
         let thumbprint = told.split_whitespace().last().unwrap().to_owned();
 
-        client.goto(&demo.word_after("Metrics and probes").replace("/metrics", "/")).await.unwrap();
+        client.goto(&demo.word_after("What the gate sees")).await.unwrap();
         found(&client, "#state[data-state=ready]").await;
         shows(&client, "#latest", &["None so far."]).await;
         refuse_one(&demo, &key).await;
@@ -55,7 +55,10 @@ async fn a_refusal_appears_while_somebody_watches() {
         shows(&client, "#issuers", &[&demo.gate()]).await;
         shows(&client, "#proofs", &["required", "1,000,000"]).await;
         assert!(!client.source().await.unwrap().contains(&thumbprint), "a whole thumbprint");
-        found(&client, "#chart rect.refused").await;
+        // Whoever lacks a nonce is only asked for one.
+        found(&client, "#chart rect.challenged").await;
+        shows(&client, "#legend", &["asked for a nonce 1"]).await;
+        assert!(client.find_all(Locator::Css("#chart rect.refused")).await.unwrap().is_empty());
 
         for scheme in Scheme::BOTH {
             for (width, height) in [(1280, 900), (390, 844)] {

@@ -2,7 +2,9 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD as BASE64, URL_SAFE_NO_PAD as BASE64URL};
-use envoy_types::pb::envoy::config::core::v3::{HeaderMap, HeaderValue, HeaderValueOption};
+use envoy_types::pb::envoy::config::core::v3::{
+    Address, HeaderMap, HeaderValue, HeaderValueOption, SocketAddress, address,
+};
 use envoy_types::pb::envoy::service::auth::v3::attribute_context::{HttpRequest, Peer, Request};
 use envoy_types::pb::envoy::service::auth::v3::authorization_client::AuthorizationClient;
 use envoy_types::pb::envoy::service::auth::v3::check_response::HttpResponse;
@@ -15,7 +17,7 @@ use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_check_response::ServingStatus;
 use tonic_health::pb::health_client::HealthClient;
 
-use super::harness::{Authority, Client, Collector, Prepared, World, soon, until};
+use super::harness::{Authority, Client, Collector, Prepared, World, push, soon, until};
 
 async fn world(change: impl FnOnce(&mut Value)) -> World {
     World::with(|settings| {
@@ -91,6 +93,10 @@ impl Asking {
     }
 }
 
+fn public() -> Value {
+    json!({"match": {"path": "/public/"}, "auth": "public", "upstream": "orders"})
+}
+
 fn value(rows: &[HeaderValueOption], name: &str) -> Option<String> {
     let headers = rows.iter().filter_map(|row| row.header.as_ref());
     headers.filter(|header| header.key == name).map(|header| header.value.clone()).next()
@@ -156,6 +162,56 @@ async fn what_envoy_says_of_a_request_is_what_counts() {
     assert_eq!(asking.world.gate.refusals("ambiguous_path").await, 1.0);
 }
 
+/// With `allowed_headers` Envoy shows some headers and forwards all.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn identity_headers_that_the_gate_does_not_see_are_removed_too() {
+    let asking = Asking::with(|settings| push(&mut settings["routes"], public())).await;
+    const NAMES: [&str; 5] = ["x-auth-client-id", "x-auth-issuer", "x-auth-jkt", "x-auth-scope", "x-auth-subject"];
+    let removed = async |prepared: &Prepared| {
+        let permit = asking.allowed(question(prepared)).await;
+        let mut removed = permit.headers_to_remove;
+        removed.sort();
+        (removed, permit.headers)
+    };
+    let public = asking.client.get("/public/1").authorization(&[]).proofs(&[]).prepare();
+    assert_eq!(removed(&public).await.0, NAMES);
+    let token = asking.world.issuer.token(&asking.client.key).without("scope").compact();
+    let (removed, set) = removed(&asking.client.get("/orders/1").token(token).prepare()).await;
+    assert_eq!(removed, ["authorization", "dpop", "x-auth-scope"]);
+    assert!(value(&set, "x-auth-subject").is_some() && value(&set, "x-auth-scope").is_none());
+}
+
+/// Its caller's address is Envoy's to say; of a forwarding list as much counts as trusted proxies have written.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_log_has_the_address_that_envoy_saw() {
+    let asking = Asking::with(|settings| {
+        settings["trusted_proxies"] = json!(["127.0.0.1", "192.0.2.0/24"]);
+        push(&mut settings["routes"], public());
+    })
+    .await;
+    for (source, told, logged) in [
+        (Some("203.0.113.7"), None, "203.0.113.7"),
+        (Some("203.0.113.7"), Some("198.51.100.1"), "203.0.113.7"),
+        (Some("192.0.2.1"), Some("198.51.100.1"), "198.51.100.1"),
+        (None, None, "127.0.0.1"),
+    ] {
+        let mut call = asking.client.get("/public/1").authorization(&[]).proofs(&[]);
+        if let Some(told) = told {
+            call = call.header("x-forwarded-for", told);
+        }
+        let mut question = question(&call.prepare());
+        let socket = |address: &str| SocketAddress { address: address.into(), ..SocketAddress::default() };
+        question.attributes.as_mut().unwrap().source.as_mut().unwrap().address =
+            source.map(|source| Address { address: Some(address::Address::SocketAddress(socket(source))) });
+        asking.allowed(question).await;
+        let seen = || async {
+            let lines = asking.world.gate.requests_logged();
+            lines.last().filter(|line| line["client_addr"] == logged).map(|_| ())
+        };
+        until(&format!("{logged} in the log, of {source:?} and {told:?}"), seen).await;
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn jti_check_looks_and_spends_nothing() {
     let asking = Asking::with(|settings| settings["listen"][1]["jti"] = json!("check")).await;
@@ -180,10 +236,15 @@ async fn a_preflight_and_the_metadata_are_answered_by_the_gate() {
     let HttpResponse::DeniedResponse(answer) = asking.ask(question(&metadata)).await else { panic!() };
     assert_eq!(answer.status.unwrap().code, 200);
     assert!(answer.body.contains("\"resource\":\"https://api.example\""), "{}", answer.body);
+    assert_eq!(value(&answer.headers, "access-control-allow-origin").as_deref(), Some("*"), "for scripts, too");
     let allowed = asking.client.get("/orders/1").header("origin", "https://app.example").prepare();
     let permit = asking.allowed(question(&allowed)).await;
     let origin = value(&permit.response_headers_to_add, "access-control-allow-origin");
     assert_eq!(origin.as_deref(), Some("https://app.example"));
+    let varies = |row: &&HeaderValueOption| row.header.as_ref().is_some_and(|header| header.key == "vary");
+    let varies = permit.response_headers_to_add.iter().find(varies).unwrap();
+    // APPEND_IF_EXISTS_OR_ADD: what the service's own response varies by stays.
+    assert_eq!((varies.header.as_ref().unwrap().value.as_str(), varies.append_action), ("Origin", 0));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

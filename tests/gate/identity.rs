@@ -204,6 +204,10 @@ async fn the_assertion_can_be_verified_with_the_published_key() {
     let private = key.private_jwk().to_string();
     let world = World::prepared(
         |settings| {
+            settings["identity"]["headers"] = json!({
+                "X-User": "sub", "X-Jkt": "cnf.jkt", "X-City": "address.city", "X-Country": "address.country",
+                "X-Tenant": "https://claims.example/tenant", "X-None": "https://claims.example/none",
+            });
             settings["identity"]["assertion"] =
                 json!({"header": "X-Auth-Assertion", "key_file": "assertion.jwk", "lifetime": "30s"});
         },
@@ -214,7 +218,9 @@ async fn the_assertion_can_be_verified_with_the_published_key() {
     )
     .await;
     let client = world.client().await;
-    assert_eq!(client.get("/orders/1").send().await.status, 200);
+    let token = world.issuer.token(&client.key).claim("https://claims.example/tenant", "acme");
+    let token = token.claim("address", json!({"city": "Bern", "country": "CH", "street": "x"})).compact();
+    assert_eq!(client.get("/orders/1").token(token).send().await.status, 200);
     let assertion = world.upstream.last().header("x-auth-assertion").unwrap().to_owned();
 
     let published = client.get("/.well-known/dpop-gate/jwks.json").authorization(&[]).proofs(&[]).send().await.json();
@@ -232,6 +238,10 @@ async fn the_assertion_can_be_verified_with_the_published_key() {
     assert_eq!(header["alg"], "ES256");
     assert_eq!(header["kid"], jwk["kid"], "{header} {jwk}");
     assert_eq!((&claims["sub"], &claims["aud"]), (&json!("alice"), &json!("orders")), "{claims}");
+    assert_eq!(claims["https://claims.example/tenant"], "acme", "a name with dots is one name: {claims}");
+    assert_eq!(claims["address"], json!({"city": "Bern", "country": "CH"}), "{claims}");
+    assert_eq!(claims["cnf"]["jkt"], json!(client.key.thumbprint()), "{claims}");
+    assert!(!claims.to_string().contains("none"), "{claims}");
     let (issued, expires) = (claims["iat"].as_u64().unwrap(), claims["exp"].as_u64().unwrap());
     assert_eq!(expires - issued, 30, "{claims}");
     assert!(issued.abs_diff(now()) <= 5, "{claims}");

@@ -416,6 +416,25 @@ async fn forward_auth_decides_on_the_original_request() {
     assert_eq!(world.upstream.count(), 0, "only the decision was asked for");
 }
 
+/// Envoy over HTTP passes on what it is told to let pass; the words of another proxy are then the client's own.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_listener_that_is_told_who_asks_hears_no_other_proxys_words() {
+    for (original, status) in [("any", 200), ("x_original", 200), ("x_forwarded", 401), ("request_line", 401)] {
+        let world = World::with(|settings| {
+            let asked = json!({"address": "127.0.0.1:0", "mode": "forward_auth", "original": original});
+            settings["listen"] = json!([{"address": "127.0.0.1:0"}, asked]);
+            let public = json!({"match": {"path": "/public/"}, "upstream": "orders", "auth": "public"});
+            push(&mut settings["routes"], public);
+        })
+        .await;
+        let client = world.client().await.at_address(world.gate.forward_auth());
+        let call = client.call("DELETE", "/orders/1").authorization(&[]).proofs(&[]);
+        let call = call.header("x-original-method", "GET").header("x-original-url", "/public/1");
+        let answer = call.send().await;
+        assert_eq!(answer.status, status, "{original}: {answer:?}");
+    }
+}
+
 const TRAEFIK_OF_ANOTHER_PATH: [(&str, &str); 2] = [("x-forwarded-uri", "/public/1"), ("x-forwarded-method", "POST")];
 
 const NGINX_OF_ANOTHER_PATH: [(&str, &str); 1] = [("x-original-url", "https://api.example/public/1")];

@@ -6,6 +6,7 @@ const PATIENCE_MS = 5000;
 const BARS = 60;
 const OUTCOMES = [
   ['allowed', 'allowed'],
+  ['challenged', 'asked for a nonce'],
   ['reported', 'let through in report mode'],
   ['refused', 'refused'],
   ['failed', 'upstream failed'],
@@ -62,6 +63,12 @@ function facts(place, rows) {
 
 const mark = (kind, text) => make('span', { class: kind }, text);
 
+/** Whoever is only asked for a nonce is about to come back with one: not a refusal to worry about. */
+function partChallenges(counted) {
+  const { outcomes, challenges } = counted;
+  counted.outcomes = { ...outcomes, challenged: challenges, refused: (outcomes.refused ?? 0) - challenges };
+}
+
 /** Sums one kind of counts over stretches of time. */
 function sum(history, kind) {
   const sums = {};
@@ -81,8 +88,8 @@ function figures({ history, step, connections, totals, started, now }) {
   const share = (name) => (all === 0 ? '–' : `${(((outcomes[name] ?? 0) / all) * 100).toFixed(1)} %`);
   const since = Object.values(totals.outcomes).reduce((a, b) => a + b, 0);
   facts('figures', [
-    ['Requests a second', rate >= 10 ? count(Math.round(rate)) : rate.toFixed(1)],
-    ['Refused', share('refused')],
+    [`Requests a second, over ${span(time)}`, rate >= 10 ? count(Math.round(rate)) : rate.toFixed(1)],
+    ['Of these refused', share('refused')],
     ['Upstream failed', share('failed')],
     ['Open connections', count(connections)],
     ['Requests since start', count(since)],
@@ -127,7 +134,7 @@ function reasons({ history, totals }) {
 
 function latest({ refusals }) {
   const rows = refusals.map(({ at, route, reason, status, jkt }) => [
-    clock(at), words(reason), `${status}`, route ?? mark('quiet', 'none'),
+    clock(at), reason === 'nonce_missing' ? mark('quiet', words(reason)) : words(reason), `${status}`, route ?? mark('quiet', 'none'),
     jkt ? make('code', {}, `${jkt}…`) : mark('quiet', '–'),
   ]);
   byId('latest').replaceChildren(table(['Time', 'Reason', 'Status', 'Route', 'Key named'], rows, 'None so far.'));
@@ -174,6 +181,7 @@ function proofs({ nonces, replay }) {
 }
 
 function draw(status) {
+  [status.totals, ...status.history].forEach(partChallenges);
   byId('version').textContent = status.version;
   byId('uptime').textContent = `Up for ${span(status.now - status.started)}`;
   for (const part of [figures, chart, reasons, latest, routes, upstreams, issuers, proofs]) part(status);

@@ -47,7 +47,8 @@ pub(super) fn is_loopback(uri: &Uri) -> bool {
 /// A DNS name or an IP address (IPv6 in brackets), without a port, in lower case.
 pub(super) fn parse_host(text: &str) -> Option<String> {
     let authority: Authority = text.parse().ok()?;
-    (authority.host() == text && !text.is_empty()).then(|| text.to_ascii_lowercase())
+    let name = text.strip_suffix('.').unwrap_or(text);
+    (authority.host() == text && !name.is_empty()).then(|| name.to_ascii_lowercase())
 }
 
 #[cfg(test)]

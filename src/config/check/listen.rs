@@ -6,7 +6,7 @@ use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
 use crate::gate::Spend;
 use crate::server::{Door, ListenAddress, ListenerOptions, Sharing};
-use crate::target::{PublicUrl, Trust};
+use crate::target::{Account, PublicUrl, Trust};
 use crate::tls::{ClientAuth, ServerTls};
 
 use super::Checker;
@@ -107,6 +107,17 @@ impl Checker<'_> {
             raw::Jti::Consume => Spend::Consume,
             raw::Jti::Check => Spend::Check,
         };
+        let account = match listen.original {
+            raw::Account::Any => Account::Any,
+            raw::Account::XForwarded => Account::XForwarded,
+            raw::Account::XOriginal => Account::XOriginal,
+            raw::Account::RequestLine => Account::RequestLine,
+        };
+        if account != Account::Any && listen.mode != raw::Door::ForwardAuth {
+            let message = "only a forward_auth listener is told of an original request; expected `mode: forward_auth`, or no \
+                           `original`";
+            self.error(&format!("{key}.original"), message);
+        }
         match listen.mode {
             raw::Door::Proxy => {
                 if spend == Spend::Check {
@@ -115,7 +126,7 @@ impl Checker<'_> {
                 }
                 Door::Proxy
             }
-            raw::Door::ForwardAuth => Door::ForwardAuth(spend),
+            raw::Door::ForwardAuth => Door::ForwardAuth(spend, account),
             raw::Door::ExtAuthz => Door::ExtAuthz(spend),
         }
     }

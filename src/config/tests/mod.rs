@@ -7,6 +7,7 @@ mod traces;
 use std::path::Path;
 
 use super::*;
+use crate::target::Account;
 
 const GOOD: &str = "\
 listen:
@@ -95,7 +96,9 @@ fn structure() {
             "dpop.nonce: {mode: off}\nissuers:",
             "3:1: dpop.nonce: unknown key `dpop.nonce`; did you mean `dpop`?",
         ),
-        ("routes:", "routes[0]: 1\nroutes:", "10:1: routes[0]: unknown key `routes[0]`; expected one of `admin`"),
+        ("routes:", "routes[0]: 1\nroutes:", "10:1: routes[0]: unknown key `routes[0]`; did you mean `routes`?"),
+        ("routes:", "rotues: 1\nroutes:", "10:1: rotues: unknown key `rotues`; did you mean `routes`?"),
+        ("8080\n", "8080\n    original: x_original\n", "3:5: listen[0].original: only a forward_auth listener is told"),
         ("    upstream: orders\n", "    upstream: [orders]\n", "12:5: routes[0].upstream: a list; expected text"),
         (
             "    upstream: orders\n",
@@ -216,16 +219,21 @@ fn listeners_and_trust() {
             "3:31: trusted_proxies[1]: trusts everybody",
         ),
     ]);
-    let text =
-        GOOD.replace("8080\n", "8080\n    mode: forward_auth\n    jti: check\n").replace("    upstream: orders\n", "");
+    let text = GOOD
+        .replace("8080\n", "8080\n    mode: forward_auth\n    jti: check\n    original: x_original\n")
+        .replace("    upstream: orders\n", "");
     let text = text.replace(
         "upstreams:\n  orders:\n    urls: [http://127.0.0.1:9000]\n",
         "trusted_proxies: [10.1.2.3/8, '::1']\n",
     );
     let config = load_text(&text).unwrap();
-    assert_eq!(config.listeners[0].door, crate::server::Door::ForwardAuth(crate::gate::Spend::Check));
+    assert_eq!(
+        config.listeners[0].door,
+        crate::server::Door::ForwardAuth(crate::gate::Spend::Check, Account::XOriginal)
+    );
     assert_eq!(config.trust.proxies, ["10.0.0.0/8".parse().unwrap(), "::1/128".parse().unwrap()]);
     assert_eq!(config.trust.proxies, config.forward_auth_trust.proxies);
+    let text = text.replace("    original: x_original\n", "");
     let config = load_text(&text.replace("forward_auth", "ext_authz")).unwrap();
     assert_eq!(config.listeners[0].door, crate::server::Door::ExtAuthz(crate::gate::Spend::Check));
 }

@@ -3,7 +3,7 @@
 use crate::explain::Explanation;
 use crate::explain::reading::shown;
 use crate::metrics::Reason;
-use crate::policy::PathMatch;
+use crate::policy::{Auth, PathMatch};
 
 use super::{Finding, finding};
 
@@ -58,6 +58,9 @@ impl Explanation<'_> {
                 "get an access token, and send it as `Authorization: DPoP TOKEN`"
             };
             return finding("Authorization: DPoP and an access token", found, remedy);
+        }
+        if self.walk.route.as_ref().is_some_and(|route| route.auth == Auth::TokenEndpoint) {
+            return finding("one Authorization header at most", found, "let the client authenticate in one way");
         }
         let query = self.walk.target.as_ref().and_then(|target| target.query());
         let in_query = if query.is_some_and(|query| query.contains("access")) { "; and one in the query" } else { "" };

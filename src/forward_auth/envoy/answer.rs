@@ -6,6 +6,7 @@ use envoy_types::pb::envoy::service::auth::v3::check_response::HttpResponse;
 use envoy_types::pb::envoy::service::auth::v3::{CheckResponse, DeniedHttpResponse, OkHttpResponse};
 use envoy_types::pb::envoy::r#type::v3::HttpStatus;
 use envoy_types::pb::google::rpc;
+use http::header::VARY;
 use http::{HeaderMap, HeaderName, StatusCode};
 use tonic::Code;
 
@@ -54,11 +55,15 @@ fn status(code: Code) -> rpc::Status {
     rpc::Status { code: code.into(), ..rpc::Status::default() }
 }
 
-/// The first of each name overwrites what is there, its further values are added.
+/// The first of each name overwrites what is there, its further values are added. What an upstream's response varies by
+/// stays beside what ours does (RFC 9110 section 12.5.5).
 fn rows(headers: &HeaderMap, wanted: impl Fn(&HeaderName) -> bool) -> Vec<HeaderValueOption> {
     let mut rows = Vec::with_capacity(headers.len());
     for name in headers.keys().filter(|name| wanted(name)) {
-        let mut action = HeaderAppendAction::OverwriteIfExistsOrAdd;
+        let mut action = match *name {
+            VARY => HeaderAppendAction::AppendIfExistsOrAdd,
+            _ => HeaderAppendAction::OverwriteIfExistsOrAdd,
+        };
         for value in headers.get_all(name) {
             // All values of ours are visible ASCII; a credential that goes on as it came is not told.
             let value = String::from_utf8_lossy(value.as_bytes()).into_owned();

@@ -102,7 +102,7 @@ impl Authorization for Check {
         let question = Question::read(question, &self.peer)?.within(metadata.as_ref());
         let head = (&question.method, &question.uri, &question.headers);
         let now = self.door.clock.now();
-        let record = live.record(head, &self.peer, now);
+        let record = live.record(head, &question.peer, now);
         let original = question.original(&live.trust).map_err(Refusal::from);
         let (headers, peer, route) = (&question.headers, &question.peer, question.route.as_deref());
         let asked = original.map(|original| Asked { original, headers, peer, route });

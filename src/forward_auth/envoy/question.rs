@@ -4,8 +4,9 @@
 //! `Forwarded` does not count here: Envoy passes much of it on as it came.
 
 use std::collections::HashMap;
+use std::net::IpAddr;
 
-use envoy_types::pb::envoy::config::core::v3::HeaderMap as RawHeaders;
+use envoy_types::pb::envoy::config::core::v3::{Address, HeaderMap as RawHeaders, address};
 use envoy_types::pb::envoy::service::auth::v3::CheckRequest;
 use envoy_types::pb::envoy::service::auth::v3::attribute_context::HttpRequest;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri};
@@ -30,7 +31,7 @@ pub(super) struct Question {
     /// For the log, until there is a target.
     pub(super) uri: Uri,
     pub(super) headers: HeaderMap,
-    /// The asking proxy's address, the client's certificate.
+    /// Who is connected to Envoy, by address (Envoy's own where it names none) and certificate.
     pub(super) peer: Peer,
     pub(super) route: Option<String>,
     scheme: Scheme,
@@ -44,7 +45,9 @@ impl Question {
         let attributes = check.attributes.ok_or_else(|| Status::invalid_argument("no attributes"))?;
         let http = attributes.request.and_then(|request| request.http);
         let http = http.ok_or_else(|| Status::invalid_argument("no HTTP request"))?;
-        let certificate = attributes.source.map(|source| source.certificate).unwrap_or_default();
+        let source = attributes.source.unwrap_or_default();
+        let client = address(source.address);
+        let certificate = source.certificate;
         let scheme = match http.scheme.as_str() {
             "https" => Scheme::Https,
             "http" => Scheme::Http,
@@ -56,7 +59,7 @@ impl Question {
         let mut route = attributes.context_extensions;
         Ok(Self {
             uri: path.parse().unwrap_or_default(),
-            peer: Peer { ip: asking.ip, scheme, client_certificate: fingerprint(&certificate) },
+            peer: Peer { ip: client.unwrap_or(asking.ip), scheme, client_certificate: fingerprint(&certificate) },
             route: route.remove(ROUTE),
             method,
             headers,
@@ -99,6 +102,14 @@ fn read_headers(joined: HashMap<String, String>, raw: Option<RawHeaders>) -> Opt
         headers.try_append(HeaderName::try_from(name).ok()?, HeaderValue::try_from(value).ok()?).ok()?;
     }
     Some(headers)
+}
+
+/// Where somebody is connected from; `None` for a Unix socket.
+fn address(address: Option<Address>) -> Option<IpAddr> {
+    match address?.address? {
+        address::Address::SocketAddress(socket) => socket.address.parse().ok(),
+        address::Address::Pipe(_) | address::Address::EnvoyInternalAddress(_) => None,
+    }
 }
 
 /// SHA-256 of a client certificate that came percent-encoded in PEM; `None` for none, and for what is none.

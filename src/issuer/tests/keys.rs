@@ -107,6 +107,23 @@ async fn a_key_of_one_issuer_is_never_used_for_another() {
     }
 }
 
+/// RFC 7515 section 4.1.4: `kid` is a hint, and a key may do without.
+#[tokio::test]
+async fn a_token_that_names_its_key_may_be_of_one_without_a_name() {
+    let (named, nameless) = (Signer::new("named", Algorithm::Es256), Signer::new("x", Algorithm::Es256));
+    let mut bare = nameless.jwk();
+    bare.as_object_mut().unwrap().remove("kid");
+    let (stub, world) = keyed(&[named.jwk(), bare]).await;
+    world.tick().await;
+    assert!(world.verify(&nameless.token(ISS)).await.is_ok(), "a name that no key has");
+    assert_eq!(stub.count("/jwks"), 1);
+    let lying = nameless.sign(json!({"typ": "at+jwt", "kid": "named"}), &claims(ISS));
+    assert_eq!(world.refusal(&lying).await, TokenError::Signature, "a name that another key has");
+    let stranger = Signer::new("y", Algorithm::Es256);
+    assert_eq!(world.refusal(&stranger.token(ISS)).await, TokenError::Signature);
+    assert_eq!(stub.count("/jwks"), 2, "a newer set may have it");
+}
+
 #[tokio::test]
 async fn a_cached_token_ends_with_its_exp() {
     let signer = Signer::new("k", Algorithm::Es256);

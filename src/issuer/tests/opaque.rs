@@ -104,6 +104,26 @@ async fn an_endpoint_that_is_down_or_slow_is_our_fault_and_cached_answers_still_
 }
 
 #[tokio::test]
+async fn a_kept_connection_that_nobody_is_at_the_end_of_is_no_outage() {
+    let stub = Stub::start().await;
+    stub.answer("/introspect", Canned::json(json!({"active": true, "aud": AUDIENCE})));
+    let Source::Introspection { url, client_id, client_secret, cache, .. } = introspection(&stub) else { panic!() };
+    let timeout = Duration::from_secs(2);
+    let world = World::new(vec![issuer(ISS, Source::Introspection { url, client_id, client_secret, cache, timeout })]);
+    assert!(world.verify("first").await.is_ok());
+    stub.forget_connections();
+    // Half of the time is for the kept one, the other half for a new one.
+    assert!(world.verify("second").await.is_ok());
+    assert_eq!(stub.lost(), 1);
+    // One that was idle for long is not tried at all.
+    tokio::time::pause();
+    tokio::time::advance(Duration::from_secs(15)).await;
+    tokio::time::resume();
+    assert!(world.verify("third").await.is_ok());
+    assert_eq!((stub.count("/introspect"), stub.lost()), (3, 1));
+}
+
+#[tokio::test]
 async fn a_clock_that_is_set_back_makes_no_answer_last_longer() {
     let stub = Stub::start().await;
     let world = World::new(vec![issuer(ISS, introspection(&stub))]);

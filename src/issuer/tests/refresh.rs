@@ -285,6 +285,29 @@ async fn a_reload_fetches_keys_at_once() {
     assert!(world.verify(&new.token(ISS)).await.is_ok());
 }
 
+/// The set that a fetch brings which began before the reload may be the one from which the key was taken.
+#[tokio::test]
+async fn a_fetch_that_runs_when_a_reload_comes_is_not_the_last_word() {
+    let (old, new) = (Signer::new("old", Algorithm::Es256), Signer::new("new", Algorithm::Es256));
+    let (stub, mut world) = keyed(&[old.jwk()]).await;
+    world.tick().await;
+    stub.hold();
+    let unknown = {
+        let (issuers, token, now) = (Arc::clone(&world.issuers), AccessToken::new(&new.token(ISS)), world.now());
+        tokio::spawn(async move { issuers.verify(&token, &token.digest(), now, SKEW).await.is_ok() })
+    };
+    stub.asked("/jwks", 2).await;
+    world.reload(vec![issuer(ISS, Source::JwksUri(stub.uri("/jwks")))]);
+    stub.release();
+    assert!(!unknown.await.unwrap());
+    stub.answer("/jwks", jwks(&[new.jwk()]));
+    world.tick().await;
+    assert_eq!(stub.count("/jwks"), 3);
+    assert_eq!(world.refusal(&old.token(ISS)).await, TokenError::Signature);
+    world.tick().await;
+    assert_eq!(stub.count("/jwks"), 3, "and then it is");
+}
+
 #[tokio::test]
 async fn a_reload_keeps_the_keys_of_an_issuer_that_is_down() {
     let signer = Signer::new("k", Algorithm::Es256);

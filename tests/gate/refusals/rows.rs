@@ -418,6 +418,9 @@ pub const ROWS: &[Row] = &[
     row("ath_mismatch", 400, "invalid_dpop_proof", "token endpoint, an ath", |s| {
         s.token_endpoint(|proof| proof.claim("ath", "47DEQpj8HBSa-_TImW-5JCeuQeRkm5NMpJWZG3hSuFU"))
     }),
+    row("multiple_credentials", 400, "invalid_request", "token endpoint, two Authorization headers", |s| {
+        s.token_endpoint(|proof| proof).authorization(&["Basic c2hvcDpzZWNyZXQ=", "Basic c2hvcDpzZWNyZXQ="])
+    }),
     after("replayed", 400, "invalid_dpop_proof", "token endpoint, the same again", |s| {
         let request = s.token_endpoint(|proof| proof).prepare();
         vec![request.clone(), request]
