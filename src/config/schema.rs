@@ -11,8 +11,8 @@ pub(super) fn schema() -> Value {
     schema
 }
 
-/// The same for editors and validators, which see the file before `${VAR}` is replaced: where a word, a number or a text
-/// of some form stands, a variable may.
+/// The same for editors and validators, which see the file before `${VAR}` is replaced: where a word, a number or a
+/// text of some form stands, a variable may.
 pub(super) fn published() -> Value {
     let mut schema = schema();
     or_variable(&mut schema);

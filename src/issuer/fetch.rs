@@ -136,8 +136,8 @@ impl Client {
     }
 }
 
-/// A host's addresses in turn. One from which nothing comes back (IPv6 that is announced, and leads nowhere) must not use
-/// up the time of those behind it.
+/// A host's addresses in turn. One from which nothing comes back (IPv6 that is announced, and leads nowhere) must not
+/// use up the time of those behind it.
 async fn connect_to(host: (&str, u16)) -> std::io::Result<TcpStream> {
     let mut addresses = tokio::net::lookup_host(host).await?.peekable();
     let mut failure = std::io::Error::new(std::io::ErrorKind::NotFound, "the name has no address");

@@ -110,8 +110,8 @@ impl KeySet {
             Some(kid) => {
                 let called = |name: Option<&str>, key: &Key| key.kid.as_deref() == name;
                 let is_named = self.keys.iter().any(|key| called(Some(kid), key));
-                // `kid` is a hint, and optional on either side (RFC 7515 section 4.1.4): where no key has that name, one
-                // without a name may be meant.
+                // `kid` is a hint, and optional on either side (RFC 7515 section 4.1.4): where no key has that name,
+                // one without a name may be meant.
                 let name = is_named.then_some(kid);
                 let mut candidates =
                     self.keys.iter().filter(|key| called(name, key) && key.fits(signed.algorithm)).take(KEYS_TRIED);

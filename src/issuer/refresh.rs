@@ -218,8 +218,8 @@ impl KeySource {
 }
 
 impl KeyRing {
-    /// The keys stay in use, and a refresh is due now, or as soon as the one is over that runs: whoever reloads may have
-    /// taken a key out since that one read the set.
+    /// The keys stay in use, and a refresh is due now, or as soon as the one is over that runs: whoever reloads may
+    /// have taken a key out since that one read the set.
     pub(super) fn expire(&self) {
         let mut state = self.state();
         state.due = None;

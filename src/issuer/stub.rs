@@ -100,7 +100,8 @@ impl Stub {
         self.shared.held.send_replace(false);
     }
 
-    /// From now on nothing comes back over a connection that was used before: what a firewall does that has forgotten it.
+    /// From now on nothing comes back over a connection that was used before: what a firewall does that has forgotten
+    /// it.
     pub(super) fn forget_connections(&self) {
         self.shared.forgotten.store(true, Ordering::SeqCst);
     }

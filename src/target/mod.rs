@@ -152,8 +152,8 @@ impl Target {
     }
 
     /// The host, lower case, without a port; IPv6 in brackets. Also without the dot at the end of an absolute name
-    /// (RFC 1034 section 3.1): many a server takes it off before it looks which of its names was meant, so that what holds
-    /// for a name holds for both spellings.
+    /// (RFC 1034 section 3.1): many a server takes it off before it looks which of its names was meant, so that what
+    /// holds for a name holds for both spellings.
     pub fn host(&self) -> &str {
         self.authority.host().trim_end_matches('.')
     }

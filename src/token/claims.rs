@@ -146,8 +146,8 @@ impl VerifiedToken {
         self.claims.find(path)
     }
 
-    /// The granted scopes: `scope` (a string of words, RFC 9068; Duende and Spring write a list), else `scp` (Okta, Entra:
-    /// a list or a string).
+    /// The granted scopes: `scope` (a string of words, RFC 9068; Duende and Spring write a list), else `scp` (Okta,
+    /// Entra: a list or a string).
     pub fn scopes(&self) -> impl Iterator<Item = Cow<'_, str>> {
         let scope = self.claims.get("scope").filter(|scope| scope.is_text_or_list());
         let granted = scope.or_else(|| self.claims.get("scp"));
