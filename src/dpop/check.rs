@@ -15,7 +15,7 @@ pub enum Check {
     Algorithm,
     /// 7: `jwk` "does not contain a private key".
     NoPrivateKey,
-    /// 6, its condition: `jwk` is a public key that `alg` can be used with.
+    /// 6, its condition: `jwk` states a public key that `alg` can be used with.
     UsableKey,
     /// 8: `htm`.
     Method,
@@ -27,6 +27,8 @@ pub enum Check {
     Nonce,
     /// 12, first half: `ath`.
     TokenHash,
+    /// 6, its condition: the key of `jwk` is a point of its curve. The first that takes arithmetic.
+    OnCurve,
     /// 12, second half: the key that the access token is bound to.
     Binding,
     /// 6: "The JWT signature verifies".
@@ -35,7 +37,7 @@ pub enum Check {
 
 impl Check {
     /// All of them, in order.
-    pub const ALL: [Check; 14] = [
+    pub const ALL: [Check; 15] = [
         Self::OneProof,
         Self::WellFormed,
         Self::Claims,
@@ -48,6 +50,7 @@ impl Check {
         Self::Age,
         Self::Nonce,
         Self::TokenHash,
+        Self::OnCurve,
         Self::Binding,
         Self::Signature,
     ];
@@ -60,7 +63,7 @@ impl Check {
             Self::Claims => 3,
             Self::Typ => 4,
             Self::Algorithm => 5,
-            Self::UsableKey | Self::Signature => 6,
+            Self::UsableKey | Self::OnCurve | Self::Signature => 6,
             Self::NoPrivateKey => 7,
             Self::Method => 8,
             Self::Uri => 9,

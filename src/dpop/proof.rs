@@ -6,7 +6,7 @@ use std::fmt;
 use serde_json::Number;
 
 use crate::clock::Timestamp;
-use crate::jose::{Algorithm, Compact, JwkError, JwkMembers, Names, PublicKey, Reader, read};
+use crate::jose::{Algorithm, Compact, JwkError, JwkMembers, Names, Reader, StatedKey, read};
 
 use super::{Check, ProofError};
 
@@ -18,7 +18,7 @@ pub const MAX_JTI_BYTES: usize = 256;
 /// A proof that was read but not verified. Prints redacted.
 pub struct Proof<'a> {
     pub(super) algorithm: Algorithm,
-    pub(super) key: PublicKey,
+    pub(super) key: StatedKey,
     pub(super) signing_input: &'a [u8],
     pub(super) signature: &'a [u8],
     pub(super) claims: ProofClaims<'a>,
@@ -42,7 +42,8 @@ impl<'a> Proof<'a> {
         Compact::parse(text, MAX_PROOF_BYTES).map_err(|_| ProofError::Malformed)
     }
 
-    /// Checks 2 to 7 but for the signature: form, `typ`, `alg` among `algorithms`, `jwk`. Says which check it has
+    /// Checks 2 to 7 but for what takes arithmetic (the signature, and whether the key is on its curve): form, `typ`,
+    /// `alg` among `algorithms`, `jwk`. Says which check it has
     /// `reached`; the first, [`Check::WellFormed`], began with [`Proof::split`].
     pub fn read(
         compact: &'a Compact<'_>,
@@ -76,7 +77,7 @@ impl<'a> Proof<'a> {
         reached(Check::NoPrivateKey);
         // Check 7: "The jwk JOSE Header Parameter does not contain a private key".
         let key = match header.has_jwk {
-            Some(true) => PublicKey::from_jwk_members(&header.jwk),
+            Some(true) => StatedKey::from_jwk_members(&header.jwk),
             Some(false) | None => Err(JwkError::Malformed),
         };
         if matches!(key, Err(JwkError::Private)) {

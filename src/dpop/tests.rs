@@ -333,6 +333,28 @@ fn the_claims_say_what_they_must() {
     assert_eq!(judge_text(&text).err(), Some(Refused::Proof(Malformed)), "an iat that is no number at all");
 }
 
+/// A stranger can have a point of a curve looked for only with a nonce of ours, and a token's digest.
+#[test]
+fn whether_a_key_is_on_its_curve_is_asked_after_all_that_takes_no_arithmetic() {
+    let jwk = KEY.public().to_jwk();
+    let mut off_curve = jwk.clone();
+    off_curve["x"] = jwk["y"].clone();
+    for (claim, error) in [
+        ("nonce", ProofError::NonceMissing),
+        ("ath", ProofError::AthMismatch),
+        ("jti", ProofError::Malformed),
+        ("none", ProofError::InvalidJwk),
+    ] {
+        let mut case = right();
+        case.claims.as_object_mut().unwrap().remove(claim);
+        let header = json!({"typ": "dpop+jwt", "alg": "ES256", "jwk": off_curve});
+        let proof = raw(&header.to_string(), &case.claims.to_string());
+        let (refused, awaited) = outcome(case, &headers(&[proof.as_bytes()]));
+        assert_eq!((refused.err(), awaited), (Some(Refused::Proof(error)), false), "{claim}");
+        assert_eq!(claimed_key(&headers(&[proof.as_bytes()])), None);
+    }
+}
+
 fn header_text() -> String {
     json!({"typ": "dpop+jwt", "alg": "ES256", "jwk": KEY.public().to_jwk()}).to_string()
 }

@@ -135,15 +135,21 @@ where
     expected.nonces.check(proof.claims.nonce.as_deref(), expected.now)?;
     reached(Check::TokenHash);
     check_token_hash(&proof, expected.token)?;
+    reached(Check::OnCurve);
+    let Proof { algorithm, key, signing_input, signature, claims } = proof;
+    let key = key.on_its_curve().map_err(|_| ProofError::InvalidJwk)?;
     let token = token.await?;
     if let Some(bound) = token.bound_key() {
         reached(Check::Binding);
-        check_binding(&proof, bound)?;
+        check_binding(&key, bound)?;
     }
     token.permits()?;
     reached(Check::Signature);
-    check_signature(&proof, expected.signatures)?;
-    Ok((VerifiedProof { key: proof.key, jti: proof.claims.jti.into_owned(), iat: proof.claims.iat }, token))
+    // "The JWT signature verifies with the public key contained in the jwk JOSE Header Parameter."
+    if !expected.signatures.check(&key, algorithm, signing_input, signature) {
+        return Err(ProofError::BadSignature.into());
+    }
+    Ok((VerifiedProof { key, jti: claims.jti.into_owned(), iat: claims.iat }, token))
 }
 
 /// Check 1: "There is not more than one DPoP HTTP request header field."
@@ -162,7 +168,7 @@ fn the_only_proof(headers: &HeaderMap) -> Result<&[u8], ProofError> {
 pub fn claimed_key(headers: &HeaderMap) -> Option<Thumbprint> {
     let compact = Proof::split(the_only_proof(headers).ok()?).ok()?;
     let proof = Proof::read(&compact, &Algorithm::ALL, |_| ()).ok()?;
-    Some(*proof.key.thumbprint())
+    Some(*proof.key.on_its_curve().ok()?.thumbprint())
 }
 
 /// Check 8: "The htm claim matches the HTTP method of the current request." Methods are case-sensitive (RFC 9110
@@ -207,12 +213,6 @@ fn check_token_hash(proof: &Proof<'_>, token: Option<&AccessToken>) -> Result<()
 
 /// Check 12: "confirm that the public key to which the access token is bound matches the public key from the DPoP
 /// proof."
-fn check_binding(proof: &Proof<'_>, bound: &Thumbprint) -> Result<(), ProofError> {
-    if bound == proof.key.thumbprint() { Ok(()) } else { Err(ProofError::KeyMismatch) }
-}
-
-/// Check 6: "The JWT signature verifies with the public key contained in the jwk JOSE Header Parameter."
-fn check_signature(proof: &Proof<'_>, signatures: &impl SignatureCheck) -> Result<(), ProofError> {
-    let verified = signatures.check(&proof.key, proof.algorithm, proof.signing_input, proof.signature);
-    if verified { Ok(()) } else { Err(ProofError::BadSignature) }
+fn check_binding(key: &PublicKey, bound: &Thumbprint) -> Result<(), ProofError> {
+    if bound == key.thumbprint() { Ok(()) } else { Err(ProofError::KeyMismatch) }
 }

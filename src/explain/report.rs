@@ -245,6 +245,7 @@ fn named(step: Step) -> (String, &'static str) {
                     Check::Age => "iat is recent",
                     Check::Nonce => "nonce is one that the server gave",
                     Check::TokenHash => "ath is the hash of the access token",
+                    Check::OnCurve => "jwk is a point of its curve",
                     Check::Binding => "the key is the one that the access token is bound to",
                     Check::Signature => "the signature verifies with jwk",
                 },

@@ -4,6 +4,9 @@
 //! breaks, and no bits at the end that an encoder would not set, so that one content has one text (RFC 4648 section
 //! 3.5).
 
+#[cfg(target_arch = "x86_64")]
+mod wide;
+
 const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
 /// The character for 0.
 const ZERO: u8 = b'A';
@@ -45,6 +48,19 @@ pub(crate) fn decode_fixed<const N: usize>(text: &str) -> Option<[u8; N]> {
 
 /// `bytes` has the length that the text asks for.
 fn decode_into(text: &[u8], bytes: &mut [u8]) -> bool {
+    #[cfg(target_arch = "x86_64")]
+    if text.len() >= wide::CHARACTERS
+        && let Some(wide) = wide::Wide::try_new()
+    {
+        let (groups, end) = text.split_at(text.len() / wide::CHARACTERS * wide::CHARACTERS);
+        let Some((of_groups, of_end)) = bytes.split_at_mut_checked(groups.len() / 4 * 3) else { return false };
+        return wide.decode(groups, of_groups) & decode_by_table(end, of_end);
+    }
+    decode_by_table(text, bytes)
+}
+
+/// The same on any processor.
+fn decode_by_table(text: &[u8], bytes: &mut [u8]) -> bool {
     let (fours, end) = text.as_chunks::<4>();
     let (threes, last) = bytes.as_chunks_mut::<3>();
     // One look at the end, instead of a branch for each character.

@@ -17,7 +17,7 @@ pub use es256::{KeyTable, TableSize};
 pub(crate) use jwk::JwkMembers;
 pub use jws::{Compact, CompactError};
 pub use private::{PrivateKey, PrivateKeyError};
-pub use public::{JwkError, PublicKey};
+pub use public::{JwkError, PublicKey, StatedKey};
 pub(crate) use reader::{Names, Reader, read};
 pub use strict::StrictValue;
 pub use thumbprint::Thumbprint;

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::sync::OnceLock;
 
+use aws_lc_rs::error::Unspecified;
 use aws_lc_rs::signature::{
     ECDSA_P256_SHA256_FIXED, ECDSA_P384_SHA384_FIXED, ED25519, ParsedPublicKey, RSA_PKCS1_2048_8192_SHA256,
     RSA_PSS_2048_8192_SHA256, RsaPublicKeyComponents, UnparsedPublicKey,
@@ -28,10 +29,19 @@ const MAX_MEMBER_TEXT: usize = (MAX_RSA_BITS / 8 * 4).div_ceil(3);
 #[derive(Clone)]
 pub struct PublicKey {
     material: Material,
+    /// A P-384 key as the library keeps it, which is how it was found to be on the curve.
+    parsed: Option<ParsedPublicKey>,
     /// The JWK's own `alg`, if it had one: the key is for nothing else (RFC 7517 section 4.4).
     only: Option<Algorithm>,
     /// Once somebody has asked: most refusals come before that.
     thumbprint: OnceLock<Thumbprint>,
+}
+
+/// The public key that a JWK states. All is well with its form; whether it is a point of its curve, which takes
+/// arithmetic, is not known yet.
+pub struct StatedKey {
+    material: Material,
+    only: Option<Algorithm>,
 }
 
 /// The key itself, in the form that the verifier takes.
@@ -39,8 +49,8 @@ pub struct PublicKey {
 enum Material {
     /// `04 || x || y`.
     P256([u8; 65]),
-    /// `04 || x || y`, and the same as the library keeps it, which is how it was found to be on the curve.
-    P384([u8; 97], ParsedPublicKey),
+    /// `04 || x || y`.
+    P384([u8; 97]),
     Ed25519([u8; 32]),
     /// Big-endian, without leading zeros.
     Rsa {
@@ -69,37 +79,13 @@ impl PublicKey {
     /// Members that are not of the key itself (`kid`, `jku`, `x5u`, `x5c` ...) are ignored, and nothing is fetched.
     /// This does not say that anybody trusts the key.
     pub fn from_jwk(jwk: &StrictValue) -> Result<Self, JwkError> {
-        Self::from_jwk_members(&JwkMembers::of(jwk.value().as_object().ok_or(JwkError::Malformed)?))
-    }
-
-    /// The same, of a JWK that was read without a tree.
-    pub(crate) fn from_jwk_members(jwk: &JwkMembers<'_>) -> Result<Self, JwkError> {
-        if jwk.private || jwk.kty.text() == Some("oct") {
-            return Err(JwkError::Private);
-        }
-        Self::from_members(jwk, "verify")
+        StatedKey::from_jwk_members(&JwkMembers::of(jwk.value().as_object().ok_or(JwkError::Malformed)?))?
+            .on_its_curve()
     }
 
     /// The public part of a JWK. `operation` is what `key_ops` must list, if it is there.
     pub(super) fn from_members(jwk: &JwkMembers<'_>, operation: &str) -> Result<Self, JwkError> {
-        let material = match text(&jwk.kty)? {
-            "EC" => match text(&jwk.crv)? {
-                "P-256" => p256(jwk)?,
-                "P-384" => p384(jwk)?,
-                _ => return Err(JwkError::Unsupported),
-            },
-            "OKP" => match text(&jwk.crv)? {
-                "Ed25519" => ed25519(jwk)?,
-                _ => return Err(JwkError::Unsupported),
-            },
-            "RSA" => rsa(jwk)?,
-            _ => return Err(JwkError::Unsupported),
-        };
-        let only = intended_algorithm(jwk, operation)?;
-        if only.is_some_and(|only| !material.fits(only)) {
-            return Err(JwkError::Unsupported);
-        }
-        Ok(Self { material, only, thumbprint: OnceLock::new() })
+        StatedKey::from_members(jwk, operation)?.on_its_curve()
     }
 
     /// Whether a signature of that algorithm can come from this type of key: the key's type decides, never the header.
@@ -116,7 +102,7 @@ impl PublicKey {
     pub fn to_jwk(&self) -> Value {
         match &self.material {
             Material::P256(point) => ec_jwk("P-256", point),
-            Material::P384(point, _) => ec_jwk("P-384", point),
+            Material::P384(point) => ec_jwk("P-384", point),
             Material::Ed25519(x) => json!({"kty": "OKP", "crv": "Ed25519", "x": encode(x)}),
             Material::Rsa { n, e } => json!({"kty": "RSA", "n": encode(n), "e": encode(e)}),
         }
@@ -131,7 +117,7 @@ impl PublicKey {
     pub(super) fn default_algorithm(&self) -> Algorithm {
         match self.material {
             Material::P256(_) => Algorithm::Es256,
-            Material::P384(..) => Algorithm::Es384,
+            Material::P384(_) => Algorithm::Es384,
             Material::Ed25519(_) => Algorithm::EdDsa,
             Material::Rsa { .. } => Algorithm::Rs256,
         }
@@ -141,7 +127,7 @@ impl PublicKey {
     pub(super) fn point(&self) -> Option<&[u8]> {
         match &self.material {
             Material::P256(point) => Some(point),
-            Material::P384(point, _) => Some(point),
+            Material::P384(point) => Some(point),
             Material::Ed25519(x) => Some(x),
             Material::Rsa { .. } => None,
         }
@@ -151,7 +137,7 @@ impl PublicKey {
     pub fn table(&self, size: TableSize) -> Option<KeyTable> {
         match &self.material {
             Material::P256(point) => KeyTable::new(point, size),
-            Material::P384(..) | Material::Ed25519(_) | Material::Rsa { .. } => None,
+            Material::P384(_) | Material::Ed25519(_) | Material::Rsa { .. } => None,
         }
     }
 
@@ -176,7 +162,9 @@ impl PublicKey {
             (Material::P256(point), _) => {
                 UnparsedPublicKey::new(&ECDSA_P256_SHA256_FIXED, point).verify(message, signature)
             }
-            (Material::P384(_, key), _) => key.verify_sig(message, signature),
+            (Material::P384(_), _) => {
+                self.parsed.as_ref().map_or(Err(Unspecified), |key| key.verify_sig(message, signature))
+            }
             (Material::Ed25519(x), _) => UnparsedPublicKey::new(&ED25519, x).verify(message, signature),
             (Material::Rsa { n, e }, Algorithm::Ps256) => {
                 RsaPublicKeyComponents { n, e }.verify(&RSA_PSS_2048_8192_SHA256, message, signature)
@@ -196,11 +184,68 @@ impl fmt::Debug for PublicKey {
     }
 }
 
+impl StatedKey {
+    /// Of a JWK that was read without a tree, and must be public.
+    pub(crate) fn from_jwk_members(jwk: &JwkMembers<'_>) -> Result<Self, JwkError> {
+        if jwk.private || jwk.kty.text() == Some("oct") {
+            return Err(JwkError::Private);
+        }
+        Self::from_members(jwk, "verify")
+    }
+
+    fn from_members(jwk: &JwkMembers<'_>, operation: &str) -> Result<Self, JwkError> {
+        let material = match text(&jwk.kty)? {
+            "EC" => match text(&jwk.crv)? {
+                "P-256" => Material::P256(ec_point::<32, 65>(jwk)?),
+                "P-384" => Material::P384(ec_point::<48, 97>(jwk)?),
+                _ => return Err(JwkError::Unsupported),
+            },
+            "OKP" => match text(&jwk.crv)? {
+                "Ed25519" => ed25519(jwk)?,
+                _ => return Err(JwkError::Unsupported),
+            },
+            "RSA" => rsa(jwk)?,
+            _ => return Err(JwkError::Unsupported),
+        };
+        let only = intended_algorithm(jwk, operation)?;
+        if only.is_some_and(|only| !material.fits(only)) {
+            return Err(JwkError::Unsupported);
+        }
+        Ok(Self { material, only })
+    }
+
+    /// See [`PublicKey::allows`].
+    pub fn allows(&self, algorithm: Algorithm) -> bool {
+        self.material.fits(algorithm) && self.only.is_none_or(|only| only == algorithm)
+    }
+
+    /// The key, if its point is one of the curve: coordinates below the prime, and not the point at infinity (which has
+    /// no such form).
+    pub fn on_its_curve(self) -> Result<PublicKey, JwkError> {
+        let Self { material, only } = self;
+        let parsed = match &material {
+            Material::P256(point) if !es256::is_on_curve(point) => return Err(JwkError::Malformed),
+            Material::P384(point) => {
+                Some(ParsedPublicKey::new(&ECDSA_P384_SHA384_FIXED, point).map_err(|_| JwkError::Malformed)?)
+            }
+            Material::P256(_) | Material::Ed25519(_) | Material::Rsa { .. } => None,
+        };
+        Ok(PublicKey { material, parsed, only, thumbprint: OnceLock::new() })
+    }
+}
+
+/// Not whose key it is: that it is one is not known yet.
+impl fmt::Debug for StatedKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("StatedKey(..)")
+    }
+}
+
 impl Material {
     fn fits(&self, algorithm: Algorithm) -> bool {
         match self {
             Self::P256(_) => algorithm == Algorithm::Es256,
-            Self::P384(..) => algorithm == Algorithm::Es384,
+            Self::P384(_) => algorithm == Algorithm::Es384,
             Self::Ed25519(_) => algorithm == Algorithm::EdDsa,
             Self::Rsa { .. } => matches!(algorithm, Algorithm::Rs256 | Algorithm::Ps256),
         }
@@ -214,7 +259,7 @@ impl Material {
                 let [x, y] = [x, y].map(|each| base64url::encode_32(each.first_chunk().unwrap_or(&[0; 32])));
                 Thumbprint::of_json(&[br#"{"crv":"P-256","kty":"EC","x":""#, &x, br#"","y":""#, &y, br#""}"#])
             }
-            Self::P384(point, _) => {
+            Self::P384(point) => {
                 let (x, y) = coordinates(point);
                 let [x, y] = [&x, &y].map(String::as_bytes);
                 Thumbprint::of_json(&[br#"{"crv":"P-384","kty":"EC","x":""#, x, br#"","y":""#, y, br#""}"#])
@@ -230,18 +275,6 @@ impl Material {
             }
         }
     }
-}
-
-fn p256(jwk: &JwkMembers<'_>) -> Result<Material, JwkError> {
-    let point = ec_point::<32, 65>(jwk)?;
-    // On the curve, coordinates below the prime, not the point at infinity (which has no such form).
-    if es256::is_on_curve(&point) { Ok(Material::P256(point)) } else { Err(JwkError::Malformed) }
-}
-
-fn p384(jwk: &JwkMembers<'_>) -> Result<Material, JwkError> {
-    let point = ec_point::<48, 97>(jwk)?;
-    let key = ParsedPublicKey::new(&ECDSA_P384_SHA384_FIXED, point).map_err(|_| JwkError::Malformed)?;
-    Ok(Material::P384(point, key))
 }
 
 /// `04 || x || y` (SEC 1 section 2.3.3). RFC 7518 section 6.2.1.2: each coordinate is as long as the curve's field.

@@ -24,7 +24,7 @@ const FAILS: &[(&str, &[(&str, &str)])] = &[
     ("wrong_typ", &[("4.3 (4)", "typ")]),
     ("unsupported_alg", &[("4.3 (5)", "alg")]),
     ("private_jwk", &[("4.3 (7)", "private key")]),
-    ("invalid_jwk", &[("4.3 (6)", "public key")]),
+    ("invalid_jwk", &[("4.3 (6)", "public key"), ("4.3 (6)", "point of its curve")]),
     ("htm_mismatch", &[("4.3 (8)", "htm")]),
     ("htu_mismatch", &[("4.3 (9)", "htu")]),
     ("iat_expired", &[("4.3 (11)", "iat")]),
