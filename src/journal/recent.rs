@@ -41,8 +41,8 @@ pub struct RecentRefusal {
 
 impl Recent {
     fn has_room(&self, at: Timestamp) -> bool {
-        // Two threads at the turn of a second may both reset the count: a few more are kept then. Read first: a line of the
-        // cache that nobody writes is every core's.
+        // Two threads at the turn of a second may both reset the count: a few more are kept then. Read first: a line of
+        // the cache that nobody writes is every core's.
         if self.second.load(Ordering::Relaxed) != at.as_secs() {
             self.second.store(at.as_secs(), Ordering::Relaxed);
             self.in_second.store(0, Ordering::Relaxed);
