@@ -79,6 +79,7 @@ struct Case {
     claims: Value,
     token: Option<AccessToken>,
     bound: Result<Option<Thumbprint>, Refused>,
+    signature_first: bool,
     now: Timestamp,
 }
 
@@ -91,6 +92,7 @@ fn right() -> Case {
         }),
         token: Some(token),
         bound: Ok(Some(*KEY.public().thumbprint())),
+        signature_first: false,
         now: Timestamp::from_secs(NOW),
     }
 }
@@ -133,6 +135,7 @@ fn outcome(case: Case, headers: &HeaderMap) -> (Result<VerifiedProof, Refused>, 
         token: case.token.as_ref(),
         nonces: &Fresh,
         signatures: &Library,
+        signature_first: &|| case.signature_first,
         policy: &policy,
         now: case.now,
     };
@@ -449,6 +452,21 @@ fn the_binding_is_compared_before_the_signature_and_both_are() {
 }
 
 #[test]
+fn the_signature_comes_first_where_the_token_would_be_asked_about() {
+    let proof = signed(&right());
+    let forged = format!("{}{}", proof.rsplit_once('.').unwrap().0, ".AAAA");
+    for (what, text, bound, error, asked) in [
+        ("good", &proof, right().bound, None, true),
+        ("a token refused", &proof, Err(Refused::Token), Some(Refused::Token), true),
+        ("forged", &forged, Err(Refused::Token), Some(Refused::Proof(ProofError::BadSignature)), false),
+    ] {
+        let case = Case { bound, signature_first: true, ..right() };
+        let (outcome, awaited) = outcome(case, &headers(&[text.as_bytes()]));
+        assert_eq!((outcome.err(), awaited), (error, asked), "{what}");
+    }
+}
+
+#[test]
 fn a_signature_by_another_key_or_over_other_claims_is_none() {
     let case = right();
     let mut header = case.header.clone();
@@ -536,6 +554,7 @@ fn the_proofs_of_the_rfc_pass() {
             token,
             nonces: &NoNonces,
             signatures: &Library,
+            signature_first: &|| false,
             policy: &policy(),
             now: Timestamp::from_secs(iat),
         };

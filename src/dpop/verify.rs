@@ -53,6 +53,9 @@ pub struct Expected<'a, N, S> {
     pub nonces: &'a N,
     /// How the signature is checked.
     pub signatures: &'a S,
+    /// Whether it is checked before the token is: where the token takes a question to its issuer, the signature is what
+    /// costs less, and nobody without a key gets to ask. Asked once all that costs nothing has passed.
+    pub signature_first: &'a (dyn Fn() -> bool + Sync),
     /// The operator's rules.
     pub policy: &'a ProofPolicy,
     /// The time.
@@ -104,7 +107,8 @@ impl fmt::Debug for VerifiedProof {
 /// RFC 9449 section 4.3, checks 1 to 12, from free to costly (design section 1).
 ///
 /// `token` verifies the access token; it is awaited only after everything that is cheaper has passed, and what it
-/// returns says which key the proof must be signed with. The signature, under a key that the caller chose, comes last.
+/// returns says which key the proof must be signed with. The signature, under a key that the caller chose, comes last,
+/// unless [`Expected::signature_first`].
 /// `reached` is told of each check before it is made: on an error the last one failed, and all before it have passed.
 ///
 /// This does not say that the proof is new (section 11.1): the caller still owes the claim of its `jti`.
@@ -138,16 +142,24 @@ where
     reached(Check::OnCurve);
     let Proof { algorithm, key, signing_input, signature, claims } = proof;
     let key = key.on_its_curve().map_err(|_| ProofError::InvalidJwk)?;
+    let check_signature = || {
+        reached(Check::Signature);
+        // "The JWT signature verifies with the public key contained in the jwk JOSE Header Parameter."
+        let verified = expected.signatures.check(&key, algorithm, signing_input, signature);
+        if verified { Ok(()) } else { Err(ProofError::BadSignature) }
+    };
+    let signature_first = (expected.signature_first)();
+    if signature_first {
+        check_signature()?;
+    }
     let token = token.await?;
     if let Some(bound) = token.bound_key() {
         reached(Check::Binding);
         check_binding(&key, bound)?;
     }
     token.permits()?;
-    reached(Check::Signature);
-    // "The JWT signature verifies with the public key contained in the jwk JOSE Header Parameter."
-    if !expected.signatures.check(&key, algorithm, signing_input, signature) {
-        return Err(ProofError::BadSignature.into());
+    if !signature_first {
+        check_signature()?;
     }
     Ok((VerifiedProof { key, jti: claims.jti.into_owned(), iat: claims.iat }, token))
 }

@@ -196,7 +196,7 @@ impl Gate {
         now: Timestamp,
         witness: &impl Witness,
     ) -> Result<Admission, Refusal> {
-        if route.auth == Auth::Dpop && self.issuers.must_ask(&token, &token.digest(), now) {
+        if route.auth == Auth::Dpop && self.issuers.must_ask(&token, now) {
             // Nothing passes here under this scheme; a stranger must not keep the issuer busy with it.
             witness.reached(Step::Bound);
             return Err(Refusal::TokenNotBound);
@@ -249,6 +249,7 @@ impl Gate {
             token,
             nonces: &nonces,
             signatures: &*self.verifier,
+            signature_first: &|| token.is_some_and(|token| self.issuers.must_ask(token, now)),
             policy: &self.proof,
             now,
         };

@@ -267,13 +267,13 @@ impl Issuers {
 
     /// Whether verifying a token takes a question to an introspecting issuer: it is not cached, and no JWT of an issuer
     /// whose keys are known.
-    pub fn must_ask(&self, token: &AccessToken, digest: &TokenDigest, now: Timestamp) -> bool {
+    pub fn must_ask(&self, token: &AccessToken, now: Timestamp) -> bool {
         let somebody = self.members.iter().any(|member| matches!(member.trust, Trust::Introspection(_)));
         let local = |jwt: Jwt<'_>| match self.named(jwt.issuer().as_deref()) {
             Some((_, trust)) => matches!(trust, Trust::Keys { .. }),
             None => self.sources().next().is_some(),
         };
-        somebody && self.cached(digest, now).is_none() && !Jwt::parse(token.reveal()).is_some_and(local)
+        somebody && self.cached(&token.digest(), now).is_none() && !Jwt::parse(token.reveal()).is_some_and(local)
     }
 
     /// The issuers' names, in the order of the file.

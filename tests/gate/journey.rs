@@ -368,6 +368,9 @@ async fn opaque_tokens_pass_by_introspection_and_are_remembered() {
     }
     assert_eq!(world.upstream.last().header("x-auth-subject"), Some("alice"));
     assert_eq!(world.issuer.asked("/introspect"), 1, "an answer is kept");
+    let forged = client.get("/orders/1").token("a-token-that-nobody-knows").proof(|proof| proof.spoiled()).send().await;
+    assert_eq!((forged.status, forged.error().as_str()), (401, "invalid_dpop_proof"), "{forged:?}");
+    assert_eq!(world.issuer.asked("/introspect"), 1, "nobody without a key gets to ask");
     // RFC 6749 section 2.3.1: `gate:a%3Asecret`, form-encoded before it is base64.
     assert_eq!(world.issuer.authorization().as_deref(), Some("Basic Z2F0ZTphJTNBc2VjcmV0"));
     assert_eq!(world.gate.metric("dpop_gate_token_cache_total", &[("result", "hit")]).await, 2.0);
