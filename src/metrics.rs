@@ -330,6 +330,8 @@ impl Metrics {
     /// Requests and refusals so far, all routes together.
     pub fn totals(&self) -> Totals {
         let mut totals = Totals::default();
+        // First, so that requests which end meanwhile do not make more challenges than refusals.
+        each(&self.nonce_challenges, "route", |_, count| totals.add_challenges(count));
         each(&self.requests, "outcome", |name, count| {
             if let Some(outcome) = Outcome::ALL.iter().find(|outcome| outcome.as_str() == name) {
                 totals.add_outcome(*outcome, count);
@@ -340,7 +342,6 @@ impl Metrics {
                 totals.add_reason(*reason, count);
             }
         });
-        each(&self.nonce_challenges, "route", |_, count| totals.add_challenges(count));
         totals
     }
 

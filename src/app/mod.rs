@@ -48,7 +48,7 @@ const NONCE_SECRET_BYTES: usize = 32;
 #[derive(Debug, Error)]
 pub enum StartError {
     /// An address cannot be listened on.
-    #[error("cannot listen on {address}: {source}; expected an address of this machine, and a port that is free")]
+    #[error("cannot listen on {address}: {source}; expected {}", bindable(address))]
     Bind {
         /// Which.
         address: ListenAddress,
@@ -61,6 +61,13 @@ pub enum StartError {
     /// The system gives no randomness.
     #[error("the system gives no randomness: {0}")]
     Random(getrandom::Error),
+}
+
+fn bindable(address: &ListenAddress) -> &'static str {
+    match address {
+        ListenAddress::Tcp(_) => "an address of this machine, and a port that is free and that this user may take",
+        ListenAddress::Unix(_) => "a path in a folder that this user may write to",
+    }
 }
 
 /// One address that a gate listens on.

@@ -107,8 +107,8 @@ pub(super) enum Jti {
     Check,
 }
 
-/// By whose account the original request is known. What another proxy would say it with is not heard: it is the
-/// client's own word, passed on.
+/// By whose account the original request's method and URI are known. Where another proxy would say them stands the
+/// client's own word, passed on: it is not heard.
 #[derive(Deserialize, Serialize, JsonSchema, Default, Clone, Copy, PartialEq, Eq)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum Account {

@@ -136,11 +136,13 @@ impl Walker<'_> {
         let key: String = entry.key.chars().take(80).collect();
         let is_free = |key: &&str| !written.iter().any(|entry| entry.key == **key);
         let known = || properties.keys().map(String::as_str);
-        let meant = nearest(&entry.key, known().filter(is_free)).or_else(|| nearest(&entry.key, known()));
-        let message = match meant {
+        let free = nearest(&entry.key, known().filter(is_free));
+        if let Some(known) = free {
+            // Whoever wrote `upstreem` did not forget `upstream`.
+            self.report.excuse(member(path, known));
+        }
+        let message = match free.or_else(|| nearest(&entry.key, known())) {
             Some(known) => {
-                // Whoever wrote `upstreem` did not forget `upstream`.
-                self.report.excuse(member(path, known));
                 format!("unknown key `{key}`; did you mean `{known}`?")
             }
             None => {

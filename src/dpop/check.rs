@@ -27,7 +27,7 @@ pub enum Check {
     Nonce,
     /// 12, first half: `ath`.
     TokenHash,
-    /// 6, its condition: the key of `jwk` is a point of its curve. The first that takes arithmetic.
+    /// 6, its condition: an EC key of `jwk` is a point of its curve. The first that takes arithmetic.
     OnCurve,
     /// 12, second half: the key that the access token is bound to.
     Binding,

@@ -336,7 +336,8 @@ fn the_claims_say_what_they_must() {
     assert_eq!(judge_text(&text).err(), Some(Refused::Proof(Malformed)), "an iat that is no number at all");
 }
 
-/// A stranger can have a point of a curve looked for only with a nonce of ours, and a token's digest.
+/// For a stranger's proof the gate does no arithmetic before all else is right (but for the few refusals of a second
+/// that the status page shows with their keys).
 #[test]
 fn whether_a_key_is_on_its_curve_is_asked_after_all_that_takes_no_arithmetic() {
     let jwk = KEY.public().to_jwk();

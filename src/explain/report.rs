@@ -4,7 +4,6 @@ use std::fmt;
 
 use crate::clock::Timestamp;
 use crate::dpop::Check;
-use crate::forward_auth::Original;
 use crate::gate::Step;
 use crate::issuer::Source as TokenSource;
 use crate::metrics::Reason;
@@ -171,8 +170,7 @@ impl Explanation<'_> {
 
     /// Whether what is captured is a proxy's question at a forward_auth listener.
     fn is_asked(&self) -> bool {
-        let told = |(_, account): &(_, _)| Original::is_told_by(&self.capture.headers, *account);
-        self.rules.forward_auth.as_ref().is_some_and(told)
+        self.rules.question(&self.capture.headers).is_some()
     }
 
     /// Whether some issuer says of its tokens what is true now, whatever the time that is judged by.
@@ -224,7 +222,7 @@ fn named(step: Step) -> (String, &'static str) {
         Step::Route => ("gate", "a route matches"),
         Step::Size => ("gate", "the body is not too large"),
         Step::Credentials => ("7.1", "there is one access token, in Authorization"),
-        Step::Authentication => ("gate", "the client authenticates once at most"),
+        Step::Authentication => ("gate", "there is one Authorization header at most"),
         Step::Token => ("7.1", "the access token is good: form, issuer, signature, audience, times"),
         Step::Bound => ("7.1", "the access token is bound to a key, and came under the DPoP scheme"),
         Step::Granted => ("gate", "the access token grants what the route requires"),
@@ -245,7 +243,7 @@ fn named(step: Step) -> (String, &'static str) {
                     Check::Age => "iat is recent",
                     Check::Nonce => "nonce is one that the server gave",
                     Check::TokenHash => "ath is the hash of the access token",
-                    Check::OnCurve => "jwk is a point of its curve",
+                    Check::OnCurve => "an EC key is a point of its curve",
                     Check::Binding => "the key is the one that the access token is bound to",
                     Check::Signature => "the signature verifies with jwk",
                 },

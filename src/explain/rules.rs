@@ -3,12 +3,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use http::HeaderMap;
 use thiserror::Error;
 
 use crate::app;
 use crate::clock::Clock;
 use crate::config::{Config, NonceConfig, RouteConfig};
 use crate::dpop::ProofPolicy;
+use crate::forward_auth::Original;
 use crate::gate::{ForwardToken, Gate, IdentityOptions};
 use crate::issuer::{Bounds, IssuerOptions, Issuers};
 use crate::jose::Algorithm;
@@ -49,8 +51,8 @@ pub struct Rules {
     pub(super) issuers: Vec<IssuerOptions>,
     /// By which schemes the proxy listeners are reached.
     schemes: Vec<Scheme>,
-    /// Whose word counts at forward_auth listeners, where there are any.
-    pub(super) forward_auth: Option<(Trust, Account)>,
+    /// Whose word counts at forward_auth listeners, where there are any, and by whose account each knows a request.
+    pub(super) forward_auth: Option<(Trust, Vec<Account>)>,
 }
 
 /// Where the rules come from.
@@ -116,10 +118,11 @@ impl Rules {
         let proxies = config.listeners.iter().filter(|listener| listener.door == Door::Proxy);
         let schemes =
             proxies.map(|listener| if listener.tls.is_some() { Scheme::Https } else { Scheme::Http }).collect();
-        let asked = config.listeners.iter().find_map(|listener| match listener.door {
+        let accounts = config.listeners.iter().filter_map(|listener| match listener.door {
             Door::ForwardAuth(_, account) => Some(account),
             Door::Proxy | Door::ExtAuthz(_) => None,
         });
+        let accounts: Vec<_> = accounts.collect();
         let issuers = config.issuers.clone();
         Ok(Self {
             gate: gate(config.trust, config.routes, config.proof, nonces, config.issuers, clock)?,
@@ -128,8 +131,15 @@ impl Rules {
             body_bytes: config.body_bytes,
             issuers,
             schemes,
-            forward_auth: asked.map(|account| (config.forward_auth_trust, account)),
+            forward_auth: (!accounts.is_empty()).then_some((config.forward_auth_trust, accounts)),
         })
+    }
+
+    /// Whose word counts, and by whose account, where these headers are of a proxy's question at a forward_auth
+    /// listener.
+    pub(super) fn question(&self, headers: &HeaderMap) -> Option<(&Trust, Account)> {
+        let (trust, accounts) = self.forward_auth.as_ref()?;
+        accounts.iter().find(|account| Original::is_told_by(headers, **account)).map(|account| (trust, *account))
     }
 
     /// By which scheme a request comes to the gate: that of its URL if a listener has it, else the first listener's. A

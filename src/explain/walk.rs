@@ -79,10 +79,9 @@ async fn journey(
 ) -> Result<(), Refusal> {
     let gate = &rules.gate;
     onlooker.reached(Step::Target);
-    let told = |(_, account): &&(_, _)| Original::is_told_by(&capture.headers, *account);
-    let question = rules.forward_auth.as_ref().filter(told);
+    let question = rules.question(&capture.headers);
     let taken = match question {
-        Some((trust, account)) => asked(trust, *account, capture, peer)?,
+        Some((trust, account)) => asked(trust, account, capture, peer)?,
         None => called(rules, capture, peer)?,
     };
     let Taken { method, target, peer } = taken;

@@ -13,6 +13,7 @@ const X_FORWARDED_METHOD: HeaderName = HeaderName::from_static("x-forwarded-meth
 const X_FORWARDED_URI: HeaderName = HeaderName::from_static("x-forwarded-uri");
 const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
+const X_FORWARDED_PORT: HeaderName = HeaderName::from_static("x-forwarded-port");
 const X_ORIGINAL_METHOD: HeaderName = HeaderName::from_static("x-original-method");
 pub(super) const X_ORIGINAL_URL: HeaderName = HeaderName::from_static("x-original-url");
 
@@ -96,12 +97,19 @@ impl Original {
 fn heard(headers: &HeaderMap, account: Account) -> Cow<'_, HeaderMap> {
     let unheard: &[HeaderName] = match account {
         Account::Any => &[],
-        Account::XForwarded => &[X_ORIGINAL_METHOD, X_ORIGINAL_URL],
-        Account::XOriginal => &[X_FORWARDED_METHOD, X_FORWARDED_URI],
+        Account::XForwarded => &[X_ORIGINAL_METHOD, X_ORIGINAL_URL, FORWARDED],
+        // Of a URL without an origin, nginx says scheme and host in `X-Forwarded-Proto` and `-Host`.
+        Account::XOriginal => &[X_FORWARDED_METHOD, X_FORWARDED_URI, FORWARDED],
         // Envoy says the scheme in `X-Forwarded-Proto`, and the host in `Host` alone.
-        Account::RequestLine => {
-            &[X_ORIGINAL_METHOD, X_ORIGINAL_URL, X_FORWARDED_METHOD, X_FORWARDED_URI, X_FORWARDED_HOST, FORWARDED]
-        }
+        Account::RequestLine => &[
+            X_ORIGINAL_METHOD,
+            X_ORIGINAL_URL,
+            X_FORWARDED_METHOD,
+            X_FORWARDED_URI,
+            X_FORWARDED_HOST,
+            X_FORWARDED_PORT,
+            FORWARDED,
+        ],
     };
     let mut heard = Cow::Borrowed(headers);
     for name in unheard.iter().filter(|name| headers.contains_key(*name)) {
@@ -331,6 +339,7 @@ mod tests {
             ("x-forwarded-host", "b.example"),
             ("x-forwarded-uri", "/public"),
         ];
+        let port = [("x-forwarded-port", "8443"), ("forwarded", "host=d.example;proto=https")];
         let both = [&nginx[..], &traefik[..2], &traefik[3..]].concat();
         let peer = Peer { ip: IpAddr::V4(Ipv4Addr::LOCALHOST), scheme: Scheme::Http, client_certificate: None };
         let trust = Trust { proxies: vec!["127.0.0.0/8".parse().unwrap()], public_urls: Vec::new() };
@@ -341,6 +350,18 @@ mod tests {
             (&both, Account::RequestLine, Some((Source::Itself, "DELETE", "https://c.example/secret"))),
             (&nginx.to_vec(), Account::RequestLine, Some((Source::Itself, "DELETE", "http://c.example/secret"))),
             (&nginx.to_vec(), Account::XForwarded, Some((Source::Itself, "DELETE", "http://c.example/secret"))),
+            (&port.to_vec(), Account::RequestLine, Some((Source::Itself, "DELETE", "http://c.example/secret"))),
+            (&[&nginx[..], &port[1..]].concat(), Account::Any, None),
+            (
+                &[&nginx[..], &port[1..]].concat(),
+                Account::XOriginal,
+                Some((Source::Told, "GET", "https://a.example/orders/1")),
+            ),
+            (
+                &[&traefik[..1], &traefik[3..], &port[1..]].concat(),
+                Account::XForwarded,
+                Some((Source::Told, "POST", "http://c.example/public")),
+            ),
             (&traefik.to_vec(), Account::XOriginal, Some((Source::Itself, "DELETE", "https://b.example/secret"))),
             (&traefik.to_vec(), Account::RequestLine, Some((Source::Itself, "DELETE", "https://c.example/secret"))),
         ] {

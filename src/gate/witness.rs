@@ -23,7 +23,7 @@ pub enum Step {
     Size,
     /// There is exactly one access token (RFC 9449 section 7.1).
     Credentials,
-    /// At a token endpoint: the client authenticates once at most (RFC 6749 section 2.3).
+    /// At a token endpoint: there is one `Authorization` header at most (RFC 6749 section 2.3).
     Authentication,
     /// A check of section 4.3.
     Proof(Check),

@@ -72,8 +72,8 @@ pub(super) struct Document {
     pub(super) max_age: Option<Duration>,
 }
 
-/// How long one address of several may take to connect.
-const ADDRESS_TIME: Duration = Duration::from_millis(500);
+/// How long after one address of several the next is tried beside it (RFC 8305 section 5).
+const NEXT_ADDRESS: Duration = Duration::from_millis(250);
 
 /// Connects to issuers.
 #[derive(Clone)]
@@ -136,23 +136,26 @@ impl Client {
     }
 }
 
-/// A host's addresses in turn. One from which nothing comes back (IPv6 that is announced, and leads nowhere) must not
-/// use up the time of those behind it.
+/// To whichever of a host's addresses answers first: one from which nothing comes back (IPv6 that is announced, and
+/// leads nowhere) must not use up the time of the others.
 async fn connect_to(host: (&str, u16)) -> std::io::Result<TcpStream> {
     let mut addresses = tokio::net::lookup_host(host).await?.peekable();
     let mut failure = std::io::Error::new(std::io::ErrorKind::NotFound, "the name has no address");
-    while let Some(address) = addresses.next() {
-        let connect = TcpStream::connect(address);
-        let connected = match addresses.peek() {
-            Some(_) => tokio::time::timeout(ADDRESS_TIME, connect).await.unwrap_or_else(|late| Err(late.into())),
-            None => connect.await,
-        };
-        match connected {
-            Ok(stream) => return Ok(stream),
-            Err(error) => failure = error,
+    let mut attempts = tokio::task::JoinSet::new();
+    loop {
+        if let Some(address) = addresses.next() {
+            attempts.spawn(TcpStream::connect(address));
+        }
+        tokio::select! {
+            Some(attempt) = attempts.join_next() => match attempt {
+                Ok(Ok(stream)) => return Ok(stream),
+                Ok(Err(error)) => failure = error,
+                Err(error) => failure = error.into(),
+            },
+            () = tokio::time::sleep(NEXT_ADDRESS), if addresses.peek().is_some() => {}
+            else => return Err(failure),
         }
     }
-    Err(failure)
 }
 
 /// How a URL may be reached.

@@ -32,7 +32,7 @@ const CONCURRENT: usize = 64;
 const WAITING: usize = 1024;
 /// Connections kept for the next question.
 const IDLE_CONNECTIONS: usize = 16;
-/// How long they are kept: a firewall on the way forgets a connection without telling anybody.
+/// Older ones are not used: a firewall on the way forgets a connection without telling anybody.
 const IDLE_TIME: Duration = Duration::from_secs(15);
 /// A refusal is kept this long (and never longer than an answer), so that a flood of one bad token is one question.
 const REFUSAL_KEPT: Duration = Duration::from_secs(5);
@@ -162,15 +162,21 @@ impl Introspector {
 
     async fn post(&self, token: &AccessToken) -> Result<Bytes, FetchError> {
         let _turn = self.turns.acquire().await.map_err(|_| FetchError::TimedOut)?;
-        let parked = self.parked();
-        if let Some(connection) = parked {
-            match tokio::time::timeout(self.options.timeout / 2, self.exchange(connection, token)).await {
-                // The issuer may have closed it meanwhile, or is no longer at its other end; asking twice does no harm.
-                Ok(Err(FetchError::Http(_))) | Err(_) => {}
-                Ok(result) => return result,
-            }
+        let anew = async { self.exchange(self.client.connect(&self.options.url).await?, token).await };
+        let Some(connection) = self.parked() else { return anew.await };
+        let kept = self.exchange(connection, token);
+        tokio::pin!(anew, kept);
+        // The issuer may have closed the kept one meanwhile, or is no longer at its other end, or takes its time: then
+        // a new one is asked beside it, and whichever answers counts. Asking twice does no harm.
+        let closed = |answer: &Result<_, _>| matches!(answer, Err(FetchError::Http(_)));
+        tokio::select! {
+            biased;
+            answer = &mut kept => if closed(&answer) { anew.await } else { answer },
+            () = tokio::time::sleep(self.options.timeout / 2) => tokio::select! {
+                answer = &mut kept => if answer.is_err() { anew.await } else { answer },
+                answer = &mut anew => if answer.is_err() { kept.await } else { answer },
+            },
         }
-        self.exchange(self.client.connect(&self.options.url).await?, token).await
     }
 
     fn parked(&self) -> Option<Connection> {

@@ -219,8 +219,8 @@ impl StatedKey {
         self.material.fits(algorithm) && self.only.is_none_or(|only| only == algorithm)
     }
 
-    /// The key, if its point is one of the curve: coordinates below the prime, and not the point at infinity (which has
-    /// no such form).
+    /// The key, if an EC key's point is one of the curve: coordinates below the prime, and not the point at infinity
+    /// (which has no such form).
     pub fn on_its_curve(self) -> Result<PublicKey, JwkError> {
         let Self { material, only } = self;
         let parsed = match &material {

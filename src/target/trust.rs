@@ -19,8 +19,8 @@ pub struct Peer {
     pub client_certificate: Option<[u8; 32]>,
 }
 
-/// By whose account a forward_auth listener knows the original request. What another proxy would say it with is the
-/// client's own word there, passed on, and is not heard.
+/// By whose account a forward_auth listener knows the original request's method and URI. Where another proxy would say
+/// them stands the client's own word, passed on: it is not heard.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Account {
     /// Whichever there is; two that disagree are refused.

@@ -17,7 +17,7 @@ const FAILS: &[(&str, &[(&str, &str)])] = &[
     ("no_route", &[("gate", "a route")]),
     ("too_large", &[("gate", "the body")]),
     ("missing_token", &[("7.1", "one access token")]),
-    ("multiple_credentials", &[("7.1", "one access token"), ("gate", "authenticates once")]),
+    ("multiple_credentials", &[("7.1", "one access token"), ("gate", "one Authorization header at most")]),
     ("missing_proof", &[("4.3 (1)", "one DPoP header")]),
     ("multiple_proofs", &[("4.3 (1)", "one DPoP header")]),
     ("malformed_proof", &[("4.3 (2)", "well-formed JWT"), ("4.3 (3)", "required claims")]),

@@ -189,13 +189,17 @@ async fn the_log_has_the_address_that_envoy_saw() {
         push(&mut settings["routes"], public());
     })
     .await;
-    for (source, told, logged) in [
+    for (row, (source, told, logged)) in [
         (Some("203.0.113.7"), None, "203.0.113.7"),
         (Some("203.0.113.7"), Some("198.51.100.1"), "203.0.113.7"),
         (Some("192.0.2.1"), Some("198.51.100.1"), "198.51.100.1"),
         (None, None, "127.0.0.1"),
-    ] {
-        let mut call = asking.client.get("/public/1").authorization(&[]).proofs(&[]);
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let path = format!("/public/{row}");
+        let mut call = asking.client.get(&path).authorization(&[]).proofs(&[]);
         if let Some(told) = told {
             call = call.header("x-forwarded-for", told);
         }
@@ -204,11 +208,10 @@ async fn the_log_has_the_address_that_envoy_saw() {
         question.attributes.as_mut().unwrap().source.as_mut().unwrap().address =
             source.map(|source| Address { address: Some(address::Address::SocketAddress(socket(source))) });
         asking.allowed(question).await;
-        let seen = || async {
-            let lines = asking.world.gate.requests_logged();
-            lines.last().filter(|line| line["client_addr"] == logged).map(|_| ())
-        };
-        until(&format!("{logged} in the log, of {source:?} and {told:?}"), seen).await;
+        let line = until("the line of the log", || async {
+            asking.world.gate.requests_logged().into_iter().find(|line| line["path"] == path.as_str())
+        });
+        assert_eq!(line.await["client_addr"], logged, "{source:?} {told:?}");
     }
 }
 

@@ -12,6 +12,8 @@ const OUTCOMES = [
   ['failed', 'upstream failed'],
   ['answered', 'answered by the gate'],
 ];
+/** Answered by asking for a nonce. */
+const CHALLENGES = ['nonce_missing', 'nonce_invalid'];
 const STATES = {
   ready: 'Ready',
   no_keys: 'Not ready: an issuer has no keys',
@@ -65,8 +67,10 @@ const mark = (kind, text) => make('span', { class: kind }, text);
 
 /** Whoever is only asked for a nonce is about to come back with one: not a refusal to worry about. */
 function partChallenges(counted) {
-  const { outcomes, challenges } = counted;
-  counted.outcomes = { ...outcomes, challenged: challenges, refused: (outcomes.refused ?? 0) - challenges };
+  // Counted one after the other while requests end: the parts of a short time may not quite fit.
+  const { refused = 0 } = counted.outcomes;
+  const challenged = Math.min(counted.challenges ?? 0, refused);
+  counted.outcomes = { ...counted.outcomes, challenged, refused: refused - challenged };
 }
 
 /** Sums one kind of counts over stretches of time. */
@@ -134,7 +138,7 @@ function reasons({ history, totals }) {
 
 function latest({ refusals }) {
   const rows = refusals.map(({ at, route, reason, status, jkt }) => [
-    clock(at), reason === 'nonce_missing' ? mark('quiet', words(reason)) : words(reason), `${status}`, route ?? mark('quiet', 'none'),
+    clock(at), CHALLENGES.includes(reason) ? mark('quiet', words(reason)) : words(reason), `${status}`, route ?? mark('quiet', 'none'),
     jkt ? make('code', {}, `${jkt}…`) : mark('quiet', '–'),
   ]);
   byId('latest').replaceChildren(table(['Time', 'Reason', 'Status', 'Route', 'Key named'], rows, 'None so far.'));

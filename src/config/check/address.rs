@@ -47,7 +47,8 @@ pub(super) fn is_loopback(uri: &Uri) -> bool {
 /// A DNS name or an IP address (IPv6 in brackets), without a port, in lower case.
 pub(super) fn parse_host(text: &str) -> Option<String> {
     let authority: Authority = text.parse().ok()?;
-    let name = text.strip_suffix('.').unwrap_or(text);
+    // The dot at the end of an absolute name: see `Target::host`.
+    let name = text.trim_end_matches('.');
     (authority.host() == text && !name.is_empty()).then(|| name.to_ascii_lowercase())
 }
 
@@ -102,6 +103,9 @@ mod tests {
             ("api.example.com/", None),
             ("user@api.example.com", None),
             ("API.example.com", Some("api.example.com")),
+            ("API.example.com.", Some("api.example.com")),
+            ("a..", Some("a")),
+            (".", None),
             ("[::1]", Some("[::1]")),
         ] {
             assert_eq!(parse_host(text).as_deref(), expected, "{text}");
@@ -113,7 +117,7 @@ mod tests {
         fn no_text_panics(text in ".{0,60}") {
             let _ = parse_url(&text);
             if let Some(host) = parse_host(&text) {
-                prop_assert_eq!(host, text.to_ascii_lowercase());
+                prop_assert_eq!(host, text.trim_end_matches('.').to_ascii_lowercase());
             }
         }
     }

@@ -42,3 +42,13 @@ proptest! {
         }
     }
 }
+
+/// A key that is written already was not forgotten: what is wrong with it is told beside the misspelt one.
+#[test]
+fn a_misspelt_key_beside_the_right_one_hides_no_mistake() {
+    let text = GOOD.replacen("routes:", "rotues: 1\nroutes:", 1).replacen("path: /orders/", "path: orders", 1);
+    let lines = lines(&text);
+    assert_eq!(lines.len(), 2, "{lines:#?}");
+    assert!(lines[0].contains("rotues: unknown key `rotues`; did you mean `routes`?"), "{lines:#?}");
+    assert!(lines[1].contains("routes[0].match.path"), "{lines:#?}");
+}

@@ -123,6 +123,26 @@ async fn a_kept_connection_that_nobody_is_at_the_end_of_is_no_outage() {
     assert_eq!((stub.count("/introspect"), stub.lost()), (3, 1));
 }
 
+/// The kept connection goes on being waited for, and a new one is asked beside it.
+#[tokio::test]
+async fn an_endpoint_that_takes_more_than_half_of_its_time_still_answers() {
+    let stub = Stub::start().await;
+    stub.answer("/introspect", Canned::json(json!({"active": true, "aud": AUDIENCE})));
+    let Source::Introspection { url, client_id, client_secret, cache, .. } = introspection(&stub) else { panic!() };
+    let timeout = Duration::from_secs(2);
+    let source = Source::Introspection { url, client_id, client_secret, cache, timeout };
+    let world = Arc::new(World::new(vec![issuer(ISS, source)]));
+    assert!(world.verify("first").await.is_ok());
+    stub.hold();
+    let slow = {
+        let world = Arc::clone(&world);
+        tokio::spawn(async move { world.verify("second").await.is_ok() })
+    };
+    stub.asked("/introspect", 3).await;
+    stub.release();
+    assert!(slow.await.unwrap());
+}
+
 #[tokio::test]
 async fn a_clock_that_is_set_back_makes_no_answer_last_longer() {
     let stub = Stub::start().await;
