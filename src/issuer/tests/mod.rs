@@ -113,12 +113,16 @@ fn issuer(name: &str, source: Source) -> IssuerOptions {
 }
 
 fn introspection(stub: &Stub) -> Source {
+    introspection_within(stub, Duration::from_secs(5))
+}
+
+fn introspection_within(stub: &Stub, timeout: Duration) -> Source {
     Source::Introspection {
         url: stub.uri("/introspect"),
         client_id: "gate:1".into(),
         client_secret: Secret::new(b"p@ss w%rd".to_vec()),
         cache: Duration::from_secs(30),
-        timeout: Duration::from_secs(5),
+        timeout,
     }
 }
 

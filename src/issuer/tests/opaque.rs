@@ -96,10 +96,7 @@ async fn an_endpoint_that_is_down_or_slow_is_our_fault_and_cached_answers_still_
     assert_eq!(world.refusal("t").await, TokenError::IssuerUnavailable);
 
     let slow = Stub::holding().await;
-    let Source::Introspection { url, client_id, client_secret, cache, .. } = introspection(&slow) else { panic!() };
-    let timeout = Duration::from_millis(50);
-    let source = Source::Introspection { url, client_id, client_secret, cache, timeout };
-    let world = World::new(vec![issuer(ISS, source)]);
+    let world = World::new(vec![issuer(ISS, introspection_within(&slow, Duration::from_millis(50)))]);
     assert_eq!(world.refusal("t").await, TokenError::IssuerUnavailable);
 }
 
@@ -107,9 +104,7 @@ async fn an_endpoint_that_is_down_or_slow_is_our_fault_and_cached_answers_still_
 async fn a_kept_connection_that_nobody_is_at_the_end_of_is_no_outage() {
     let stub = Stub::start().await;
     stub.answer("/introspect", Canned::json(json!({"active": true, "aud": AUDIENCE})));
-    let Source::Introspection { url, client_id, client_secret, cache, .. } = introspection(&stub) else { panic!() };
-    let timeout = Duration::from_secs(2);
-    let world = World::new(vec![issuer(ISS, Source::Introspection { url, client_id, client_secret, cache, timeout })]);
+    let world = World::new(vec![issuer(ISS, introspection_within(&stub, Duration::from_secs(2)))]);
     assert!(world.verify("first").await.is_ok());
     stub.forget_connections();
     // Half of the time is for the kept one, the other half for a new one.
@@ -128,10 +123,7 @@ async fn a_kept_connection_that_nobody_is_at_the_end_of_is_no_outage() {
 async fn an_endpoint_that_takes_more_than_half_of_its_time_still_answers() {
     let stub = Stub::start().await;
     stub.answer("/introspect", Canned::json(json!({"active": true, "aud": AUDIENCE})));
-    let Source::Introspection { url, client_id, client_secret, cache, .. } = introspection(&stub) else { panic!() };
-    let timeout = Duration::from_secs(2);
-    let source = Source::Introspection { url, client_id, client_secret, cache, timeout };
-    let world = Arc::new(World::new(vec![issuer(ISS, source)]));
+    let world = Arc::new(World::new(vec![issuer(ISS, introspection_within(&stub, Duration::from_secs(2)))]));
     assert!(world.verify("first").await.is_ok());
     stub.hold();
     let slow = {
