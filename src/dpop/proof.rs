@@ -43,8 +43,8 @@ impl<'a> Proof<'a> {
     }
 
     /// Checks 2 to 7 but for what takes arithmetic (the signature, and whether the key is on its curve): form, `typ`,
-    /// `alg` among `algorithms`, `jwk`. Says which check it has
-    /// `reached`; the first, [`Check::WellFormed`], began with [`Proof::split`].
+    /// `alg` among `algorithms`, `jwk`. Says which check it has `reached`; the first, [`Check::WellFormed`], began with
+    /// [`Proof::split`].
     pub fn read(
         compact: &'a Compact<'_>,
         algorithms: &[Algorithm],

@@ -127,32 +127,32 @@ pub fn server_config(options: &ServerTls) -> Result<Arc<ServerConfig>, TlsError>
     Ok(Arc::new(config))
 }
 
-/// What is wrong with each of the files, not with the first alone: for whoever mends them.
-pub fn server_problems(options: &ServerTls) -> Vec<TlsError> {
+/// What is wrong with each of the files, not with the first alone: for whoever mends them. `together` is what
+/// [`server_config`] said, which stands where each file is good by itself.
+pub fn server_problems(options: &ServerTls, together: TlsError) -> Vec<TlsError> {
     let client_ca = options.client.as_ref().map(|client| &client.ca);
     let each = [
         certificates(&options.certificate).err(),
         private_key(&options.key).err(),
         client_ca.and_then(|ca| roots(ca).err()),
     ];
-    all_or(each, || server_config(options).err())
+    each_or(each, together)
 }
 
-/// The same of the files towards an upstream.
-pub fn client_problems(options: &ClientTls) -> Vec<TlsError> {
+/// The same of the files towards an upstream, of which [`client_config`] said `together`.
+pub fn client_problems(options: &ClientTls, together: TlsError) -> Vec<TlsError> {
     let (certificate, key) = options.identity.as_ref().map(|(certificate, key)| (certificate, key)).unzip();
     let each = [
         options.ca.as_ref().and_then(|ca| roots(ca).err()),
         certificate.and_then(|certificate| certificates(certificate).err()),
         key.and_then(|key| private_key(key).err()),
     ];
-    all_or(each, || client_config(options).err())
+    each_or(each, together)
 }
 
-/// Whether files fit each other can be told once each of them can be read.
-fn all_or(each: [Option<TlsError>; 3], together: impl FnOnce() -> Option<TlsError>) -> Vec<TlsError> {
+fn each_or(each: [Option<TlsError>; 3], together: TlsError) -> Vec<TlsError> {
     let problems: Vec<_> = each.into_iter().flatten().collect();
-    if problems.is_empty() { together().into_iter().collect() } else { problems }
+    if problems.is_empty() { vec![together] } else { problems }
 }
 
 /// Roots of the system (or `ca`); the caller sets ALPN.

@@ -32,6 +32,29 @@ fn what_cannot_be_used_is_named() {
     assert!(client_config(&ClientTls { ca: Some(empty), identity: None }).is_err());
 }
 
+/// Where each file is good by itself, what they are together is what is wrong.
+#[test]
+fn every_file_that_is_wrong_is_named_at_once() {
+    let (pki, other) = (Pki::new(), Pki::new());
+    let absent = |name: &str| pki.ca_file().with_file_name(name);
+    let good = server_tls(&pki);
+    let client = Some(ClientAuth { ca: absent("c"), required: true });
+    let all = ServerTls { certificate: absent("a"), key: absent("b"), client };
+    let pair = ServerTls { key: other.key_file(), ..good.clone() };
+    for (options, named) in [(&all, vec![absent("a"), absent("b"), absent("c")]), (&pair, vec![other.key_file()])] {
+        let problems = server_problems(options, server_config(options).unwrap_err());
+        let told: Vec<String> = problems.iter().map(ToString::to_string).collect();
+        assert_eq!(told.len(), named.len(), "{told:?}");
+        for (told, file) in told.iter().zip(named) {
+            assert!(told.starts_with(&format!("{}: ", file.display())), "{told}");
+        }
+    }
+    let all = ClientTls { ca: Some(absent("a")), identity: Some((absent("b"), absent("c"))) };
+    assert_eq!(client_problems(&all, client_config(&all).unwrap_err()).len(), 3);
+    let pair = ClientTls { ca: Some(pki.ca_file()), identity: Some((good.certificate, other.key_file())) };
+    assert_eq!(client_problems(&pair, client_config(&pair).unwrap_err()).len(), 1);
+}
+
 #[test]
 fn sessions_are_resumed_only_where_no_client_certificate_would_go_unverified() {
     let pki = Pki::new();

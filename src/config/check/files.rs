@@ -9,7 +9,7 @@ use zeroize::Zeroizing;
 
 use crate::config::raw;
 use crate::secret::Secret;
-use crate::tls::{ClientTls, ServerTls, TlsError, client_config, client_problems, server_problems};
+use crate::tls::{ClientTls, ServerTls, TlsError, client_config, client_problems, server_config, server_problems};
 
 use super::Checker;
 
@@ -63,9 +63,10 @@ impl Checker<'_> {
     pub(super) fn server_tls(&mut self, key: &str, options: &ServerTls) {
         options.files().iter().for_each(|file| self.report.names(file));
         self.private(&format!("{key}.key"), &options.key);
+        let Err(together) = server_config(options) else { return };
         let ca = options.client.as_ref().map(|client| &client.ca);
         let files = [("certificate", Some(&options.certificate)), ("key", Some(&options.key)), ("client_ca", ca)];
-        for error in server_problems(options) {
+        for error in server_problems(options, together) {
             self.tls_error(key, &files, &error);
         }
     }
@@ -113,15 +114,16 @@ impl Checker<'_> {
         if let Some((_, key_file)) = identity {
             self.private(&format!("{key}.client_key"), key_file);
         }
-        if let Ok(config) = client_config(options) {
-            return Some(config);
-        }
+        let together = match client_config(options) {
+            Ok(config) => return Some(config),
+            Err(together) => together,
+        };
         let files = [
             ("ca", options.ca.as_ref()),
             ("client_certificate", identity.map(|(certificate, _)| certificate)),
             ("client_key", identity.map(|(_, key)| key)),
         ];
-        for error in client_problems(options) {
+        for error in client_problems(options, together) {
             self.tls_error(key, &files, &error);
         }
         None
