@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::header::{ALLOW, CONNECTION, CONTENT_LENGTH, TRANSFER_ENCODING};
+use http::header::{ALLOW, CONNECTION, CONTENT_LENGTH, EXPECT, TRANSFER_ENCODING};
 use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, Version};
 use http_body::Body as _;
@@ -19,7 +19,7 @@ use crate::target::{Peer, Target, TargetError};
 use super::body::{self, BodyFault, BodyLimits, BodyWatch};
 use super::headers::{self, Outbound};
 use super::upgrade::{ConnectError, Unasked, Upgrade};
-use super::upstream::{RequestBody, ResponseBody, UpstreamError};
+use super::upstream::{CONTINUE, RequestBody, ResponseBody, UpstreamError};
 use super::{Body, Live, Proxy};
 
 /// What is served, for those who ask for something else (RFC 9110 section 15.5.6).
@@ -125,6 +125,9 @@ impl Proxy {
         let identifiers = &record.identifiers;
         let outbound = Outbound { gate: &live.gate, route, admission, target, peer, identifiers, now };
         towards_upstream(request, method, outbound, upgrade.as_ref())?;
+        if watch.awaits_continue() && upgrade.is_none() {
+            request.headers_mut().insert(EXPECT, CONTINUE);
+        }
         let forwarded = record.upstream.insert(Lap::begin());
         let reply = send(live, route, request, watch).await;
         forwarded.end();

@@ -130,12 +130,33 @@ async fn who_asks_before_sending_is_told_to_go_on_or_why_not() {
     raw.write("hello").await;
     let answer = raw.read_until("\r\n\r\n").await;
     assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
-    assert_eq!(world.upstream.last().body_bytes, 5);
+    assert_eq!((world.upstream.last().body_bytes, world.upstream.last().header("expect")), (5, Some("100-continue")));
 
     let mut raw = Raw::connect(client.address()).await;
     raw.write(expecting(client.post("/orders/swallow", "").proofs(&[]))).await;
     let answer = raw.read_until("\r\n\r\n").await;
     assert!(answer.starts_with("HTTP/1.1 401"), "{answer}");
+}
+
+/// RFC 9110 section 10.1.1: whether the body is wanted is for the upstream to say. `teapot` answers without it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_upstream_that_wants_no_body_gets_none() {
+    let world = World::start().await;
+    let client = world.client().await;
+    for framing in [("content-length", "1000000"), ("transfer-encoding", "chunked")] {
+        let call = client.post("/orders/teapot", "").header("expect", "100-continue").header(framing.0, framing.1);
+        let mut raw = Raw::connect(client.address()).await;
+        raw.write(call.prepare().head() + "\r\n").await;
+        let answer = raw.read_to_end().await;
+        assert!(answer.starts_with("HTTP/1.1 418") && answer.contains("connection: close"), "{answer}");
+        assert!(answer.ends_with("\r\nshort and stout\r\n0\r\n\r\n"), "{answer}");
+        assert_eq!(
+            (world.upstream.last().body_bytes, world.upstream.last().header("expect")),
+            (0, Some("100-continue"))
+        );
+        // Nothing of the gate's was spoilt.
+        assert_eq!(client.post("/orders/swallow", "hello").send().await.status, 200);
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -35,7 +35,7 @@ impl Outbound<'_> {
         hop::remove_from_request(headers);
         self.gate.strip_identity(headers);
         self.gate.forward_credentials(self.admission, self.route, headers);
-        drop_answered_expectation(headers);
+        drop_continue_expectation(headers);
         join_cookies(headers);
         let authority = self.target.authority();
         if headers.get(HOST).is_none_or(|host| host != authority)
@@ -119,9 +119,8 @@ pub(super) fn state_length(headers: &mut HeaderMap, length: Option<u64>) {
     };
 }
 
-/// The gate has answered (or will) `100-continue` by itself (RFC 9110 section 10.1.1); another expectation is the
-/// upstream's to meet or refuse.
-fn drop_answered_expectation(headers: &mut HeaderMap) {
+/// Who waits for `100 Continue` is known by other means; another expectation is the upstream's to meet or refuse.
+fn drop_continue_expectation(headers: &mut HeaderMap) {
     if has_token(headers, &EXPECT, "100-continue") {
         headers.remove(EXPECT);
     }
@@ -256,11 +255,11 @@ mod tests {
     }
 
     #[test]
-    fn only_an_expectation_that_was_answered_stays_behind() {
+    fn only_an_expectation_of_the_gates_own_to_write_stays_behind() {
         for (came, passes) in [("100-continue", false), ("100-Continue", false), ("something-else", true)] {
             let mut headers = HeaderMap::new();
             headers.insert(EXPECT, HeaderValue::from_str(came).unwrap());
-            drop_answered_expectation(&mut headers);
+            drop_continue_expectation(&mut headers);
             assert_eq!(headers.contains_key(EXPECT), passes, "{came}");
         }
     }

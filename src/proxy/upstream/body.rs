@@ -18,6 +18,7 @@ use tokio::time::Instant;
 use super::RequestBody;
 use super::direct::{ExchangeError, Remaining};
 use super::endpoint::InFlight;
+use super::expect::{self, Hold};
 use super::pool::Lease;
 
 /// A body whose head was received.
@@ -128,18 +129,30 @@ pub(super) struct Upload {
     inner: RequestBody,
     /// None where there is no body, so that a plain GET allocates nothing.
     progress: Option<Arc<Progress>>,
+    /// It waits for the upstream's word.
+    hold: Option<Hold>,
 }
 
 impl Upload {
     pub(super) fn new(inner: RequestBody) -> Self {
         let progress = (!inner.is_end_stream()).then(|| Arc::new(Progress::new()));
-        Self { inner, progress }
+        Self { inner, progress, hold: None }
     }
 
     /// No body at all.
     pub(super) fn empty() -> Self {
         let never = http_body_util::Empty::new().map_err(|never| match never {});
-        Self { inner: never.boxed_unsync(), progress: None }
+        Self { inner: never.boxed_unsync(), progress: None, hold: None }
+    }
+
+    /// Not before `hold` is over.
+    pub(super) fn hold(&mut self, hold: Hold) {
+        self.hold = Some(hold);
+    }
+
+    /// As soon as it is asked for.
+    pub(super) fn let_go(&mut self) {
+        self.hold = None;
     }
 
     pub(super) fn progress(&self) -> Option<Arc<Progress>> {
@@ -152,7 +165,11 @@ impl Body for Upload {
     type Error = Box<dyn Error + Send + Sync>;
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
-        let polled = Pin::new(&mut self.inner).poll_frame(cx);
+        let polled = match expect::poll_hold(&mut self.hold, cx) {
+            Poll::Ready(()) => Pin::new(&mut self.inner).poll_frame(cx),
+            // As little as for the client is the upstream's time counted here: this wait has a bound of its own.
+            Poll::Pending => Poll::Pending,
+        };
         if let Some(progress) = &self.progress {
             match &polled {
                 Poll::Pending => progress.waits_for_client.store(true, Ordering::Relaxed),

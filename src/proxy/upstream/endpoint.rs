@@ -16,6 +16,7 @@ use crate::gate::tokens;
 use super::body::{Progress, Received, ResponseBody, Upload};
 use super::connect::{Connector, Wish};
 use super::direct::ExchangeError;
+use super::expect::{self, Ending, Expectation, Silence};
 use super::health::{Active, Ejection};
 use super::outbound::{self, Address, Unsent, Upgrade};
 use super::pool::{Lease, Needs, Pools, SendError};
@@ -36,6 +37,7 @@ pub(super) struct Backend {
     requests: AtomicUsize,
     pub(super) ejection: Ejection,
     pub(super) active: Active,
+    pub(super) silence: Silence,
 }
 
 /// How one try ended without a response.
@@ -66,6 +68,7 @@ impl Backend {
             requests: AtomicUsize::new(0),
             ejection: Ejection::new(),
             active: Active::new(),
+            silence: Silence::default(),
         })
     }
 
@@ -155,7 +158,21 @@ impl Backend {
         // What has no body can be sent again where an HTTP/2 peer says that it did not process it.
         let repeatable = lease.is_http2() && progress.is_none() && head.method() != Method::CONNECT;
         let spare = repeatable.then(|| Box::new(outbound::copy_head(head)));
-        let error = match lease.send(request, self.timeout, progress.as_deref()).await {
+        let expectation = if lease.is_http2() || self.silence.lasts() {
+            expect::waive(head);
+            None
+        } else {
+            Expectation::of(head)
+        };
+        let sent = lease.send(request, self.timeout, progress.as_deref()).await;
+        if let (Some(expectation), Ok(response)) = (&expectation, &sent) {
+            match expectation.answered(response.status()) {
+                Ending::Met => {}
+                Ending::Ignored => self.silence.begins(),
+                Ending::Answered => lease.ends_with_response(),
+            }
+        }
+        let error = match sent {
             Ok(response) if is_coded_otherwise(&response) => {
                 tracing::debug!(endpoint = %self.url, "a transfer coding that is not understood");
                 return Err(Failure::Sent(UpstreamError::Protocol));

@@ -6,7 +6,8 @@
 //! - `timeout` bounds the wait for a response head. It is counted anew from each piece of the request body, and stands
 //!   still while the client is the one to send the next piece; the server's own limits bound slow clients. Bodies
 //!   stream in both directions with back-pressure and without a limit.
-//! - Interim responses (1xx) of the upstream end here. Towards HTTP/1.1 hyper sends only those trailers that the
+//! - A client that sends its body on `100 Continue` waits for the upstream's word (see `expect`). Other interim
+//!   responses (1xx) end here. Towards HTTP/1.1 hyper sends only those trailers that the
 //!   request's `Trailer` header names; HTTP/2 sends all.
 
 mod balance;
@@ -14,6 +15,7 @@ mod body;
 mod connect;
 mod direct;
 mod endpoint;
+mod expect;
 mod health;
 mod idle;
 mod outbound;
@@ -38,6 +40,7 @@ use endpoint::{Backend, Failure};
 use outbound::Unsent;
 
 pub use body::ResponseBody;
+pub(super) use expect::CONTINUE;
 
 /// One upstream, as the operator describes it.
 #[derive(Debug, Clone)]

@@ -181,6 +181,7 @@ impl Pool {
             link: Some(Link::Http2(Stream(Arc::clone(connection)))),
             reused,
             keep: MAX_IDLE_TIME,
+            is_cut_short: false,
         }
     }
 
@@ -288,6 +289,8 @@ pub(super) struct Lease {
     /// It carried requests before this one.
     pub(super) reused: bool,
     keep: Duration,
+    /// The request will not come to its end.
+    is_cut_short: bool,
 }
 
 enum Link {
@@ -321,11 +324,23 @@ pub(super) enum SendError {
 
 impl Lease {
     fn direct(pool: &Arc<Pool>, link: Box<Direct>, reused: bool) -> Self {
-        Self { pool: Arc::clone(pool), link: Some(Link::Direct(link)), reused, keep: MAX_IDLE_TIME }
+        Self {
+            pool: Arc::clone(pool),
+            link: Some(Link::Direct(link)),
+            reused,
+            keep: MAX_IDLE_TIME,
+            is_cut_short: false,
+        }
     }
 
     fn driven(pool: &Arc<Pool>, link: Driven, reused: bool) -> Self {
-        Self { pool: Arc::clone(pool), link: Some(Link::Driven(link)), reused, keep: MAX_IDLE_TIME }
+        Self {
+            pool: Arc::clone(pool),
+            link: Some(Link::Driven(link)),
+            reused,
+            keep: MAX_IDLE_TIME,
+            is_cut_short: false,
+        }
     }
 
     pub(super) fn is_http2(&self) -> bool {
@@ -390,6 +405,11 @@ impl Lease {
         }
     }
 
+    /// The rest of the request stays unsent, so that nothing can follow it on an HTTP/1.1 connection.
+    pub(super) fn ends_with_response(&mut self) {
+        self.is_cut_short = true;
+    }
+
     /// No further request goes to this connection; those under way on it go on.
     pub(super) fn retire(mut self) {
         if let Some(Link::Http2(stream)) = self.link.take() {
@@ -408,6 +428,7 @@ impl Lease {
     /// The response has ended: others may have the connection.
     pub(super) fn recycle(mut self) {
         let mut link = match self.link.take() {
+            Some(Link::Driven(link)) if self.is_cut_short => return link.task.abort(),
             Some(Link::Driven(link)) => link,
             Some(Link::Direct(link)) => return self.pool.put_back_direct(link, self.keep),
             Some(Link::Http2(_)) | None => return,

@@ -77,8 +77,8 @@ where
     origin
 }
 
-/// Reads to the end of a request head and of a body of known length, and counts it; `None` at the stream's end.
-pub(in crate::proxy::upstream) async fn read_request(stream: &mut TcpStream, requests: &AtomicUsize) -> Option<String> {
+/// Reads to the end of a request head; `None` at the stream's end.
+pub(in crate::proxy::upstream) async fn read_head(stream: &mut TcpStream) -> Option<String> {
     let mut read = Vec::new();
     loop {
         let mut byte = [0];
@@ -87,10 +87,14 @@ pub(in crate::proxy::upstream) async fn read_request(stream: &mut TcpStream, req
         }
         read.push(byte[0]);
         if read.ends_with(b"\r\n\r\n") {
-            break;
+            return Some(String::from_utf8(read).unwrap());
         }
     }
-    let head = String::from_utf8(read).unwrap();
+}
+
+/// Reads to the end of a request head and of a body of known length, and counts it; `None` at the stream's end.
+pub(in crate::proxy::upstream) async fn read_request(stream: &mut TcpStream, requests: &AtomicUsize) -> Option<String> {
+    let head = read_head(stream).await?;
     let length = head.lines().find_map(|line| line.strip_prefix("content-length: "));
     let mut body = vec![0; length.map_or(0, |length| length.parse().unwrap())];
     stream.read_exact(&mut body).await.ok()?;

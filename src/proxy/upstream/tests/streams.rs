@@ -117,6 +117,80 @@ async fn requests_given_up_do_not_end_the_connection_of_others() {
     assert_eq!((server.connections(), subject.failures()), (1, vec![]));
 }
 
+fn expecting() -> Request<RequestBody> {
+    let mut request = post("/", "body");
+    request.headers_mut().insert("expect", CONTINUE);
+    request
+}
+
+#[tokio::test]
+async fn a_body_goes_when_the_upstream_asks_for_it() {
+    let server = raw(|mut stream, _, requests| async move {
+        // The body's bytes are not there yet: `read_request` would wait for them.
+        while let Some(head) = read_head(&mut stream).await {
+            assert!(head.contains("expect: 100-continue\r\n") && head.contains("content-length: 4\r\n"), "{head}");
+            // What else is said in between is no word on the body.
+            let early = b"HTTP/1.1 103 Early Hints\r\nlink: </a>\r\n\r\n";
+            stream.write_all(early).await.unwrap();
+            stream.write_all(b"HTTP/1.1 100 Continue\r\n\r\n").await.unwrap();
+            let mut body = [0; 4];
+            stream.read_exact(&mut body).await.unwrap();
+            requests.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+            stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\n").await.unwrap();
+            stream.write_all(&body).await.unwrap();
+        }
+    })
+    .await;
+    let subject = Subject::new(options(vec![server.http()]));
+    for _ in 0..3 {
+        assert_eq!(subject.text(expecting()).await.unwrap(), "body");
+    }
+    assert_eq!((server.connections(), server.requests()), (1, 3));
+}
+
+/// What the upstream does not ask for it does not get, and where a body is missing no other request may stand.
+#[tokio::test]
+async fn a_body_that_is_not_wanted_stays_and_the_connection_ends() {
+    let (tell, mut ends) = tokio::sync::mpsc::unbounded_channel();
+    let server = raw(move |mut stream, _, _| {
+        let tell = tell.clone();
+        async move {
+            read_head(&mut stream).await.unwrap();
+            stream.write_all(b"HTTP/1.1 413 Content Too Large\r\ncontent-length: 2\r\n\r\nno").await.unwrap();
+            let mut rest = Vec::new();
+            let read = stream.read_to_end(&mut rest).await;
+            tell.send((read.is_ok(), rest)).unwrap();
+        }
+    })
+    .await;
+    let subject = Subject::new(options(vec![server.http()]));
+    for connections in 1..=2 {
+        let response = subject.send(expecting()).await.unwrap();
+        assert_eq!(response.status(), StatusCode::PAYLOAD_TOO_LARGE);
+        assert_eq!(response.into_body().collect().await.unwrap().to_bytes(), "no");
+        assert_eq!(ends.recv().await.unwrap(), (true, Vec::new()));
+        assert_eq!((server.connections(), subject.in_flight()), (connections, vec![0]));
+    }
+    assert_eq!(subject.failures(), []);
+}
+
+/// HTTP/2 has its own way to refuse a body; and an endpoint that has said nothing before is not asked again.
+#[tokio::test]
+async fn whoever_would_not_say_is_not_asked() {
+    for (speaks, protocol) in [(Speaks::Http2, Protocol::Http2), (Speaks::Http1, Protocol::Http1)] {
+        let server = origin(speaks, |request: Request<Incoming>| async move {
+            assert!(!request.headers().contains_key("expect"));
+            text(request.into_body().collect().await.unwrap().to_bytes())
+        })
+        .await;
+        let subject = Subject::new(UpstreamOptions { protocol, ..options(vec![server.http()]) });
+        if speaks == Speaks::Http1 {
+            subject.upstream.backends[0].silence.begins();
+        }
+        assert_eq!(subject.text(expecting()).await.unwrap(), "body");
+    }
+}
+
 /// Takes an upgrade of either form and echoes.
 async fn upgrades(mut request: Request<Incoming>) -> Response<OriginBody> {
     let mut response = text("");
