@@ -17,7 +17,7 @@ use thiserror::Error;
 use tokio::sync::Notify;
 use tokio::time::{Sleep, timeout};
 
-use crate::gate::{Gate, has_token};
+use crate::gate::{Gate, tokens};
 
 use super::upstream::{RequestBody, ResponseBody};
 
@@ -169,11 +169,19 @@ impl BodyWatch {
         self.0.as_ref().is_some_and(|state| state.awaits_continue.load(Ordering::Relaxed))
     }
 
-    /// Whether a client of HTTP/1.1 waits for `100 Continue` in words (`100-continue, x`) that hyper does not take for
-    /// that: neither would begin (RFC 9110 section 10.1.1). Before the body was asked for.
+    /// Whether a client of HTTP/1.1 expects more than `100 Continue` (`100-continue, x`), which nobody could say to the
+    /// upstream without that; hyper does not even take it for that, and neither side would begin (RFC 9110 section
+    /// 10.1.1). Before the body was asked for.
     pub(super) fn expects_more(&self, version: Version, headers: &HeaderMap) -> bool {
-        let waits = self.0.is_some() && version == Version::HTTP_11 && !self.awaits_continue();
-        waits && has_token(headers, &header::EXPECT, "100-continue")
+        if self.0.is_none() || version != Version::HTTP_11 {
+            return false;
+        }
+        let is_continue = |token: &[u8]| token.eq_ignore_ascii_case(b"100-continue");
+        if self.awaits_continue() {
+            tokens(headers, &header::EXPECT).any(|token| !is_continue(token))
+        } else {
+            tokens(headers, &header::EXPECT).any(is_continue)
+        }
     }
 }
 
@@ -232,7 +240,8 @@ impl HttpBody for ClientBody {
     type Error = BodyFault;
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyFault>>> {
-        if self.awaits_continue {
+        // After an answer it is not asked to go on: it may send nevertheless.
+        if self.awaits_continue && !self.state.answered.load(Ordering::Relaxed) {
             self.awaits_continue = false;
             self.state.awaits_continue.store(false, Ordering::Relaxed);
         }
@@ -244,6 +253,7 @@ impl HttpBody for ClientBody {
         self.patience = None;
         match polled {
             Some(Ok(mut frame)) => {
+                self.awaits_continue = false;
                 if let Some(trailers) = frame.trailers_mut() {
                     super::headers::clean_trailers(&self.gate, trailers);
                 }

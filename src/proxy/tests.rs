@@ -255,6 +255,7 @@ async fn what_is_refused_never_reaches_the_upstream_and_each_says_why() {
         (&format!("POST /open/ HTTP/1.1\n{large}\nexpect: 100-continue"), b"", "413", "invalid_request"),
         ("POST /open/ HTTP/1.1\ncontent-length: 3\nexpect: 100-continue, x", b"", "417", "invalid_request"),
         ("POST /open/ HTTP/1.1\ncontent-length: 3\nexpect: 100-continue\nexpect: x", b"", "417", "invalid_request"),
+        ("POST /open/ HTTP/1.1\ncontent-length: 3\nexpect: x\nexpect: 100-continue", b"", "417", "invalid_request"),
     ] {
         let reply = stage.ask(head, body).await;
         assert!(reply.starts_with(&format!("HTTP/1.1 {expected} ")), "{head}: {reply}");
@@ -266,10 +267,10 @@ async fn what_is_refused_never_reaches_the_upstream_and_each_says_why() {
         "dpop_gate_refusals_total{reason=\"no_route\",route=\"none\"} 1",
         "dpop_gate_refusals_total{reason=\"ambiguous_path\",route=\"none\"} 2",
         "dpop_gate_refusals_total{reason=\"malformed_request\",route=\"none\"} 2",
-        "dpop_gate_refusals_total{reason=\"malformed_request\",route=\"/open/\"} 2",
+        "dpop_gate_refusals_total{reason=\"malformed_request\",route=\"/open/\"} 3",
         "dpop_gate_refusals_total{reason=\"missing_token\",route=\"/guarded/\"} 1",
         "dpop_gate_refusals_total{reason=\"too_large\",route=\"/open/\"} 2",
-        "dpop_gate_requests_total{outcome=\"refused\",route=\"/open/\"} 4",
+        "dpop_gate_requests_total{outcome=\"refused\",route=\"/open/\"} 5",
         "dpop_gate_decision_seconds_count 1",
     ] {
         assert!(stage.counted(line), "{line}");

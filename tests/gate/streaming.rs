@@ -159,6 +159,36 @@ async fn an_upstream_that_wants_no_body_gets_none() {
     }
 }
 
+/// An upstream that begins its answer before it reads has said nothing against the body.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_sends_without_having_been_asked_is_heard() {
+    let world = World::start().await;
+    let client = world.client().await;
+    let call = client.post("/orders/echo", "").header("expect", "100-continue").header("content-length", "5");
+    let mut raw = Raw::connect(client.address()).await;
+    raw.write(call.prepare().head() + "\r\n").await;
+    let answer = raw.read_until("\r\n\r\n").await;
+    assert!(answer.starts_with("HTTP/1.1 200") && answer.contains("connection: close"), "{answer}");
+    raw.write("hello").await;
+    let echo = raw.read_to_end().await;
+    assert!(echo.contains("hello") && echo.ends_with("0\r\n\r\n"), "{echo}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_client_that_leaves_while_it_waits_is_not_kept() {
+    let world = World::start().await;
+    let client = world.client().await;
+    let call = client.post("/orders/events", "").header("expect", "100-continue").header("content-length", "5");
+    let mut raw = Raw::connect(client.address()).await;
+    raw.write(call.prepare().head() + "\r\n").await;
+    raw.read_until("data: first").await;
+    drop(raw);
+    until("the end of its connection", || async {
+        (world.gate.metric("dpop_gate_connections", &[]).await <= 1.0).then_some(())
+    })
+    .await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn server_sent_events_arrive_as_they_are_sent() {
     let world = World::start().await;

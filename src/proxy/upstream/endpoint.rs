@@ -152,27 +152,44 @@ impl Backend {
         }
     }
 
+    /// Where its client waits for `100 Continue`: what the upstream has to say to that, if it is asked.
+    fn expectation(&self, lease: &Lease, request: &mut Request<Upload>) -> Option<Expectation> {
+        if !expect::is_of(request) {
+            return None;
+        }
+        if lease.is_http2() || self.silence.lasts() {
+            expect::waive(request);
+            return None;
+        }
+        Some(Expectation::of(request))
+    }
+
     async fn send(&self, lease: &mut Lease, request: &mut Unsent) -> Result<Response<Received>, Failure> {
+        let upgrade = request.upgrade();
         let Some(head) = request.get_mut() else { return Err(Failure::Sent(UpstreamError::Reset)) };
         let progress = head.body().progress();
         // What has no body can be sent again where an HTTP/2 peer says that it did not process it.
         let repeatable = lease.is_http2() && progress.is_none() && head.method() != Method::CONNECT;
         let spare = repeatable.then(|| Box::new(outbound::copy_head(head)));
-        let expectation = if lease.is_http2() || self.silence.lasts() {
-            expect::waive(head);
-            None
-        } else {
-            Expectation::of(head)
-        };
+        let expectation = if progress.is_some() { self.expectation(lease, head) } else { None };
         let sent = lease.send(request, self.timeout, progress.as_deref()).await;
         if let (Some(expectation), Ok(response)) = (&expectation, &sent) {
-            match expectation.answered(response.status()) {
+            match expectation.answered() {
                 Ending::Met => {}
                 Ending::Ignored => self.silence.begins(),
                 Ending::Answered => lease.ends_with_response(),
             }
+            // It knows no expectations (RFC 9110 section 10.1.1): its next clients hear of none.
+            if response.status() == StatusCode::EXPECTATION_FAILED {
+                self.silence.begins();
+            }
         }
         let error = match sent {
+            // What it would say next is no HTTP, and nobody has agreed to that.
+            Ok(response) if response.status() == StatusCode::SWITCHING_PROTOCOLS && upgrade == Upgrade::No => {
+                tracing::debug!(endpoint = %self.url, "a switch of protocols that nobody has asked for");
+                return Err(Failure::Sent(UpstreamError::Protocol));
+            }
             Ok(response) if is_coded_otherwise(&response) => {
                 tracing::debug!(endpoint = %self.url, "a transfer coding that is not understood");
                 return Err(Failure::Sent(UpstreamError::Protocol));

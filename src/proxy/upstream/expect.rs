@@ -4,6 +4,9 @@
 //! An upstream that knows nothing of it says nothing, and waits for the body: it gets it after a second, as curl and Go
 //! do it. Many such services stand behind a gate, and some clients ask with every POST: an endpoint that has once let
 //! that second pass is not asked for a while, and its clients are told at once.
+//!
+//! An upstream that answers first has most often no use for the body, but may begin its answer before it reads: where
+//! the response still goes on after that second, a client that sends without having been asked is heard.
 
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -41,7 +44,7 @@ enum Stage {
     Told,
     /// The body goes, since 100 has come or nothing has.
     Gone { told: bool },
-    /// The response came first: the body stays.
+    /// The response came first.
     Answered,
 }
 
@@ -52,7 +55,7 @@ pub(super) enum Ending {
     Met,
     /// It said nothing of it.
     Ignored,
-    /// It answered without the body, which will not come: the connection can carry nothing else.
+    /// It answered first: whether the body ever comes is open, so that the connection can carry nothing else.
     Answered,
 }
 
@@ -61,10 +64,7 @@ pub(super) type Hold = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 impl Expectation {
     /// Keeps the body of a request back that expects `100 Continue`.
-    pub(super) fn of(request: &mut Request<Upload>) -> Option<Self> {
-        if request.headers().get(EXPECT) != Some(&CONTINUE) {
-            return None;
-        }
+    pub(super) fn of(request: &mut Request<Upload>) -> Self {
         let shared = Arc::new(Shared { stage: Mutex::new(Stage::Waiting), told: Notify::new() });
         let (teller, held) = (Arc::clone(&shared), Arc::clone(&shared));
         hyper::ext::on_informational(request, move |response| {
@@ -75,20 +75,14 @@ impl Expectation {
         request.body_mut().hold(Box::pin(async move {
             let _ = timeout(WAIT, held.told.notified()).await;
             if !held.let_go() {
-                // hyper drops it with the connection.
-                std::future::pending::<()>().await;
+                tokio::time::sleep(WAIT).await;
             }
         }));
-        Some(Self(shared))
+        Self(shared)
     }
 
     /// The head of the response came.
-    pub(super) fn answered(&self, status: StatusCode) -> Ending {
-        // A protocol is not switched before the request has ended (RFC 9110 section 7.8).
-        if status == StatusCode::SWITCHING_PROTOCOLS {
-            self.0.tell();
-            return Ending::Met;
-        }
+    pub(super) fn answered(&self) -> Ending {
         let mut stage = self.0.stage();
         match *stage {
             Stage::Gone { told: true } => Ending::Met,
@@ -114,7 +108,7 @@ impl Shared {
         self.told.notify_one();
     }
 
-    /// Whether the body may go.
+    /// Whether the body goes with the upstream's leave, or for want of its word.
     fn let_go(&self) -> bool {
         let mut stage = self.stage();
         *stage = match *stage {
@@ -131,12 +125,15 @@ impl Shared {
     }
 }
 
-/// Lets the body go as it is wanted: nobody says 100 to whom this request goes, or hears it.
+/// Whether a request's client waits.
+pub(super) fn is_of(request: &Request<Upload>) -> bool {
+    request.headers().get(EXPECT) == Some(&CONTINUE)
+}
+
+/// Lets the body go as it is wanted: nobody says 100 where this request goes.
 pub(super) fn waive(request: &mut Request<Upload>) {
-    if request.headers().get(EXPECT) == Some(&CONTINUE) {
-        request.headers_mut().remove(EXPECT);
-        request.body_mut().let_go();
-    }
+    request.headers_mut().remove(EXPECT);
+    request.body_mut().let_go();
 }
 
 /// Polls what keeps a body back, if anything does.
@@ -180,71 +177,64 @@ mod tests {
         Request::post("/").header(EXPECT, CONTINUE).body(body).unwrap()
     }
 
-    /// The body as it comes: the time that it took, or `None` where it stays.
-    async fn body(request: &mut Request<Upload>) -> Option<Duration> {
+    /// How long the body takes to come.
+    async fn body(request: &mut Request<Upload>) -> Duration {
         let start = Instant::now();
-        let frame = timeout(Duration::from_secs(5), request.body_mut().frame()).await.ok()?;
+        let frame = request.body_mut().frame().await;
         assert_eq!(frame.unwrap().unwrap().into_data().unwrap(), "body");
-        Some(start.elapsed())
+        start.elapsed()
     }
 
     #[tokio::test(start_paused = true)]
     async fn the_body_goes_when_it_is_asked_for() {
         let mut request = expecting();
-        let expectation = Expectation::of(&mut request).unwrap();
+        let expectation = Expectation::of(&mut request);
         expectation.0.tell();
-        assert_eq!(body(&mut request).await, Some(Duration::ZERO));
-        assert_eq!(expectation.answered(StatusCode::OK), Ending::Met);
+        assert_eq!(body(&mut request).await, Duration::ZERO);
+        assert_eq!(expectation.answered(), Ending::Met);
     }
 
     #[tokio::test(start_paused = true)]
     async fn the_body_goes_after_a_second_of_silence() {
         for (late, ending) in [(false, Ending::Ignored), (true, Ending::Met)] {
             let mut request = expecting();
-            let expectation = Expectation::of(&mut request).unwrap();
-            let waited = body(&mut request).await.unwrap();
+            let expectation = Expectation::of(&mut request);
+            let waited = body(&mut request).await;
             assert!(waited >= WAIT && waited < 2 * WAIT, "{waited:?}");
             if late {
                 expectation.0.tell();
             }
-            assert_eq!(expectation.answered(StatusCode::OK), ending);
+            assert_eq!(expectation.answered(), ending);
         }
     }
 
+    /// A second after the answer whoever sends it nevertheless is heard.
     #[tokio::test(start_paused = true)]
-    async fn the_body_stays_where_an_answer_came_first() {
+    async fn the_body_stays_for_a_while_where_an_answer_came_first() {
         for told in [false, true] {
             let mut request = expecting();
-            let expectation = Expectation::of(&mut request).unwrap();
+            let expectation = Expectation::of(&mut request);
             if told {
                 expectation.0.tell();
             }
-            assert_eq!(expectation.answered(StatusCode::PAYLOAD_TOO_LARGE), Ending::Answered, "{told}");
-            assert_eq!(body(&mut request).await, None, "{told}");
+            assert_eq!(expectation.answered(), Ending::Answered, "{told}");
+            let waited = body(&mut request).await;
+            assert!(waited >= WAIT && waited < 3 * WAIT, "{told}: {waited:?}");
+            assert_eq!(expectation.answered(), Ending::Answered, "{told}");
         }
-    }
-
-    /// RFC 9110 section 7.8: the body of a request for an upgrade goes before the protocol changes.
-    #[tokio::test(start_paused = true)]
-    async fn a_switch_of_protocols_lets_the_body_go() {
-        let mut request = expecting();
-        let expectation = Expectation::of(&mut request).unwrap();
-        assert_eq!(expectation.answered(StatusCode::SWITCHING_PROTOCOLS), Ending::Met);
-        assert_eq!(body(&mut request).await, Some(Duration::ZERO));
     }
 
     #[tokio::test(start_paused = true)]
     async fn what_expects_nothing_waits_for_nothing() {
         let mut request = expecting();
-        let _ = Expectation::of(&mut request).unwrap();
+        assert!(is_of(&request));
+        let _ = Expectation::of(&mut request);
         waive(&mut request);
-        assert!(!request.headers().contains_key(EXPECT));
-        assert!(Expectation::of(&mut request).is_none());
-        assert_eq!(body(&mut request).await, Some(Duration::ZERO));
+        assert!(!is_of(&request) && !request.headers().contains_key(EXPECT));
+        assert_eq!(body(&mut request).await, Duration::ZERO);
         // Another expectation is the upstream's to meet or refuse.
         request.headers_mut().insert(EXPECT, HeaderValue::from_static("something-else"));
-        waive(&mut request);
-        assert!(request.headers().contains_key(EXPECT) && Expectation::of(&mut request).is_none());
+        assert!(!is_of(&request));
     }
 
     #[tokio::test(start_paused = true)]

@@ -27,6 +27,7 @@ async fn each_failure_has_its_name_and_is_counted_once() {
     .await;
     let long_head: &'static [u8] = format!("HTTP/1.1 200 OK\r\nx: {}\r\n\r\n", "a".repeat(200_000)).leak().as_bytes();
     let half_head = b"HTTP/1.1 200 OK\r\ncontent-le";
+    let switched = b"HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: tls/1.0\r\n\r\n";
     let two_lengths = b"HTTP/1.1 200 OK\r\ncontent-length: 1\r\ncontent-length: 2\r\n\r\nab";
     // A label of 64 bytes: no resolver asks the network for it (RFC 1035 section 2.3.4).
     let unresolvable = format!("{}.invalid:80", "a".repeat(64));
@@ -41,6 +42,7 @@ async fn each_failure_has_its_name_and_is_counted_once() {
         ("not HTTP", says(b"SSH-2.0-OpenSSH_9.6\r\n").await.http(), UpstreamError::Protocol),
         ("two lengths", says(two_lengths).await.http(), UpstreamError::Protocol),
         ("head of 200 kB", says(long_head).await.http(), UpstreamError::Protocol),
+        ("another protocol, unasked", says(switched).await.http(), UpstreamError::Protocol),
     ];
     for (what, endpoint, expected) in rows {
         let timeout =

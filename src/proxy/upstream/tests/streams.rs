@@ -174,6 +174,41 @@ async fn a_body_that_is_not_wanted_stays_and_the_connection_ends() {
     assert_eq!(subject.failures(), []);
 }
 
+/// Who answers first may still want the body: an echo does. It comes from a client that does not wait to be asked.
+#[tokio::test]
+async fn an_answer_that_begins_before_the_body_gets_it_nevertheless() {
+    let server = raw(|mut stream, _, _| async move {
+        read_head(&mut stream).await.unwrap();
+        stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\n").await.unwrap();
+        let mut body = [0; 4];
+        stream.read_exact(&mut body).await.unwrap();
+        stream.write_all(&body).await.unwrap();
+    })
+    .await;
+    let subject = Subject::new(options(vec![server.http()]));
+    assert_eq!(subject.text(expecting()).await.unwrap(), "body");
+    assert_eq!((subject.failures(), subject.in_flight()), (vec![], vec![0]));
+}
+
+#[tokio::test]
+async fn an_upstream_that_knows_no_expectations_is_not_asked_again() {
+    let server = raw(|mut stream, _, _| async move {
+        while let Some(head) = read_head(&mut stream).await {
+            if head.contains("expect:") {
+                stream.write_all(b"HTTP/1.1 417 Expectation Failed\r\ncontent-length: 0\r\n\r\n").await.unwrap();
+                return;
+            }
+            let mut body = [0; 4];
+            stream.read_exact(&mut body).await.unwrap();
+            stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok").await.unwrap();
+        }
+    })
+    .await;
+    let subject = Subject::new(options(vec![server.http()]));
+    assert_eq!(subject.send(expecting()).await.unwrap().status(), StatusCode::EXPECTATION_FAILED);
+    assert_eq!(subject.text(expecting()).await.unwrap(), "ok");
+}
+
 /// HTTP/2 has its own way to refuse a body; and an endpoint that has said nothing before is not asked again.
 #[tokio::test]
 async fn whoever_would_not_say_is_not_asked() {
