@@ -5,6 +5,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 /// Neighbours on one layer that may be used, and by whom.
 const NEIGHBOURS: &[(&str, &str)] =
@@ -228,5 +229,21 @@ fn the_top_of_the_repository_is_the_frame_and_nothing_else() {
         let name = entry.unwrap().file_name().into_string().unwrap();
         let known = name.starts_with('.') || name == "target" || TOP.contains(&name.as_str());
         assert!(known, "{name} has no place at the top of the repository");
+    }
+}
+
+/// What Cargo calls in place of the compiler. A file that this cannot read would end the build.
+#[test]
+fn the_release_alone_is_compiled_with_counts_of_its_branches() {
+    let config = fs::read_to_string(root().join(".cargo/config.toml")).unwrap();
+    let named = config.lines().find_map(|line| line.strip_prefix("rustc-wrapper = \"")?.strip_suffix('"'));
+    let wrapper = root().join(named.expect("a wrapper"));
+    for (level, is_told) in [("opt-level=3", true), ("opt-level=s", true), ("opt-level=1", false)] {
+        let told = Command::new(&wrapper).args(["echo", "--crate-name", "a b", "-C", level]).output().unwrap();
+        let told = String::from_utf8(told.stdout).unwrap();
+        let rest = told.strip_prefix(&format!("--crate-name a b -C {level}")).unwrap().trim_end();
+        let profile = rest.strip_prefix(" -C profile-use=").map(|profile| fs::read(profile).unwrap());
+        assert_eq!(profile.is_some(), is_told, "{level}: {told}");
+        assert!(profile.is_none_or(|profile| profile.starts_with(b"\xfflprofi\x81")), "{level}: no profile of LLVM's");
     }
 }

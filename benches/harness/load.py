@@ -47,10 +47,14 @@ class Plain:
     """The same request without credentials, as often as there is time."""
 
     path: str
+    body: int = 0
+    """Bytes to POST; 0: a GET."""
 
     def prepare(self, site: Site, server: Server, seconds: int) -> tuple[Load, Load]:
         """The lead's load, and the round's."""
-        record = f"GET {self.path} HTTP/1.1\r\nHost: 127.0.0.1:{server.port}\r\n\r\n".encode()
+        method, length = ("POST", f"Content-Length: {self.body}\r\n") if self.body else ("GET", "")
+        head = f"{method} {self.path} HTTP/1.1\r\nHost: 127.0.0.1:{server.port}\r\n{length}\r\n"
+        record = head.encode() + b"x" * self.body
         file = site.folder / f"records-{next(_number)}"
         file.write_bytes(b"%08d" % len(record) + record)
         load = Load(file, cycle=1)

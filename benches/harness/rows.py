@@ -104,6 +104,7 @@ ROWS = [
     Row("nginx-same", "nginx, the same requests", servers.nginx_hop, _AGAIN),
     Row("envoy-same", "Envoy, the same requests", servers.envoy_hop, _AGAIN),
     Row("public", "gate, public route", _gate(), Plain("/open/orders")),
+    Row("upload", "POST of 1 KB, public route", _gate(), Plain("/open/orders", body=1024)),
     Row("returning", "100 returning clients", _gate(), Signed(100)),
     Row("nonces", "nonces required", _gate(nonces=True), Signed(100, nonce=True)),
     # Without nonces a shared store that is new takes no proof for the time of `clock_skew`.

@@ -19,6 +19,8 @@ const START: &str = "benches/layout/start";
 fn main() -> io::Result<()> {
     let mut cargo = io::stdout();
     writeln!(cargo, "cargo::rerun-if-changed={START}")?;
+    // The compiler is told of this one by benches/profile/rustc, which Cargo does not look into.
+    writeln!(cargo, "cargo::rerun-if-changed=benches/profile")?;
     if env::var_os("PROFILE").is_none_or(|profile| profile != "release") {
         return Ok(());
     }
@@ -32,11 +34,14 @@ fn main() -> io::Result<()> {
 }
 
 /// Those functions before all others, in the section where all of them are: tools look there. Each function comes to
-/// the linker in a section of its own.
+/// the linker in a section of its own, whose name says what the compiler knows of it. After them those that requests
+/// run through most.
 fn script_of(start: &str) -> String {
     let names = start.lines().filter(|line| !line.starts_with('#'));
-    let sections: String = names.map(|name| format!("    *(.text.{name} .text.unlikely.{name})\n")).collect();
-    format!("SECTIONS {{\n  .text : {{\n{sections}    *(.text .text.*)\n  }}\n}} INSERT AFTER .init;\n")
+    let sections = |name| format!("    *(.text.{name} .text.hot.{name} .text.unlikely.{name})\n");
+    let sections: String = names.map(sections).collect();
+    let others = "    *(.text.hot .text.hot.*)\n    *(.text .text.*)\n";
+    format!("SECTIONS {{\n  .text : {{\n{sections}{others}  }}\n}} INSERT AFTER .init;\n")
 }
 
 /// Whether a program can be linked that way, with the linker and the flags that the gate is linked with.

@@ -14,5 +14,7 @@ mod demo_page;
 #[cfg(feature = "demo")]
 #[path = "../commands/demo_process.rs"]
 mod demo_process;
+#[path = "../commands/program.rs"]
+mod program;
 #[cfg(feature = "demo")]
 mod status_page;

@@ -7,15 +7,13 @@ use serde_json::json;
 
 use super::chromium::{Browser, Scheme, found, keep_screenshot, look, text, until};
 use super::demo_process::Demo;
+use crate::program::binary;
 
 /// A request to the token endpoint whose proof has no nonce: refused, and counted.
 async fn refuse_one(demo: &Demo, key: &std::path::Path) {
     let url = format!("{}/token", demo.gate());
-    let made = Command::new(env!("CARGO_BIN_EXE_dpop-gate"))
-        .args(["proof", "--method", "POST", "--url", &url, "--key"])
-        .arg(key)
-        .output()
-        .unwrap();
+    let made =
+        Command::new(binary()).args(["proof", "--method", "POST", "--url", &url, "--key"]).arg(key).output().unwrap();
     let proof = String::from_utf8(made.stdout).unwrap();
     let sent = Command::new("curl")
         .args(["-s", "-o", "/dev/null", "-w", "%{http_code}", "-X", "POST", "-H", &format!("DPoP: {}", proof.trim())])
@@ -40,7 +38,7 @@ async fn a_refusal_appears_while_somebody_watches() {
         let demo = Demo::start();
         let folder = tempfile::tempdir().unwrap();
         let key = folder.path().join("key.jwk");
-        let made = Command::new(env!("CARGO_BIN_EXE_dpop-gate")).args(["keygen", "--out"]).arg(&key).output().unwrap();
+        let made = Command::new(binary()).args(["keygen", "--out"]).arg(&key).output().unwrap();
         let told = String::from_utf8(made.stderr).unwrap();
         let thumbprint = told.split_whitespace().last().unwrap().to_owned();
 

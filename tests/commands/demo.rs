@@ -1,11 +1,10 @@
 //! `dpop-gate demo` as a newcomer meets it: what it prints is pasted into a shell, word for word.
 
+use crate::program::binary;
 use std::io::{BufRead as _, BufReader, Read as _};
 use std::process::{Command, Stdio};
 
 pub(crate) use super::demo_process::Demo;
-
-const GATE: &str = env!("CARGO_BIN_EXE_dpop-gate");
 
 impl Demo {
     /// The lines to paste: those that are indented by four and follow an empty line.
@@ -46,7 +45,7 @@ fn one_command_is_the_whole_story() {
     let arguments = format!(
         " request -v --token-endpoint {gate}/token --client-id demo-client --client-secret {secret} {gate}/api/orders"
     );
-    assert_eq!(paste.trim().strip_prefix(GATE), Some(arguments.as_str()));
+    assert_eq!(paste.trim().strip_prefix(binary()), Some(arguments.as_str()));
 
     let run = Command::new("bash").args(["-c", paste]).output().unwrap();
     let (body, told) = (String::from_utf8(run.stdout).unwrap(), String::from_utf8(run.stderr).unwrap());
@@ -77,7 +76,7 @@ fn the_configuration_that_it_writes_is_good_and_starts_beside_it() {
     let path = folder.path().join("gateway.yaml");
     let written = path.to_str().unwrap();
     let demo = Demo::start_with(&["--config-out", written]);
-    let check = Command::new(GATE).args(["check", "--config", written]).output().unwrap();
+    let check = Command::new(binary()).args(["check", "--config", written]).output().unwrap();
     assert!(check.status.success(), "{}", String::from_utf8_lossy(&check.stderr));
     let yaml = std::fs::read_to_string(&path).unwrap();
     assert!(yaml.contains("# change: your API"), "{yaml}");
@@ -85,7 +84,7 @@ fn the_configuration_that_it_writes_is_good_and_starts_beside_it() {
 
     // A token of the demo's is good at the other gate too.
     let address = yaml.split("address: \"").nth(1).unwrap().split('"').next().unwrap().to_owned();
-    let mut gate = Command::new(GATE).args(["run", "--config", written]).stderr(Stdio::piped()).spawn().unwrap();
+    let mut gate = Command::new(binary()).args(["run", "--config", written]).stderr(Stdio::piped()).spawn().unwrap();
     let mut log = BufReader::new(gate.stderr.take().unwrap()).lines();
     let listens = log.find(|line| line.as_ref().is_ok_and(|line| line.contains(&address)));
     let paste = demo.pastes()[0].replace(&demo.gate(), &format!("http://{address}"));
@@ -102,7 +101,7 @@ fn a_configuration_that_somebody_wrote_is_not_overwritten() {
     let path = folder.path().join("mine.yaml");
     std::fs::write(&path, "mine").unwrap();
     let arguments = ["demo", "--listen", "127.0.0.1:0", "--config-out", path.to_str().unwrap()];
-    let refused = Command::new(GATE).args(arguments).output().unwrap();
+    let refused = Command::new(binary()).args(arguments).output().unwrap();
     let said = String::from_utf8_lossy(&refused.stderr).into_owned();
     assert_eq!(refused.status.code(), Some(2), "{said}");
     assert!(said.lines().any(|line| line.contains("--config-out") && line.contains("mine.yaml")), "{said}");
@@ -113,7 +112,7 @@ fn a_configuration_that_somebody_wrote_is_not_overwritten() {
 fn a_port_in_use_is_one_clear_line() {
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap().to_string();
-    let mut process = Command::new(GATE)
+    let mut process = Command::new(binary())
         .args(["demo", "--listen", &address])
         .stdout(Stdio::null())
         .stderr(Stdio::piped())

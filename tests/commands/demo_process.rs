@@ -1,10 +1,9 @@
 //! `dpop-gate demo` as a process, on a free port. Shared by the tests of commands and those of pages.
 #![allow(dead_code, reason = "each of the two uses its own part")]
 
+use crate::program::binary;
 use std::io::{BufRead as _, BufReader};
 use std::process::{Child, Command, Stdio};
-
-const GATE: &str = env!("CARGO_BIN_EXE_dpop-gate");
 
 /// A running demo, ended with its owner.
 pub struct Demo {
@@ -29,7 +28,7 @@ impl Demo {
     }
 
     fn run(listen: &str, arguments: &[&str]) -> Self {
-        let mut process = Command::new(GATE)
+        let mut process = Command::new(binary())
             .args(["demo", "--listen", listen])
             .args(arguments)
             .stdout(Stdio::piped())

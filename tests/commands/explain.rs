@@ -1,5 +1,6 @@
 //! `explain` as an operator meets it, without a configuration; with one, see `tests/gate/explain.rs`.
 
+use crate::program::binary;
 use std::io::Write as _;
 use std::process::{Command, Output, Stdio};
 
@@ -7,7 +8,7 @@ const URL: &str = "https://api.example.com/orders/1";
 const TOKEN: &str = "an-opaque-token-0123456789";
 
 fn gate(arguments: &[&str], stdin: &[u8]) -> Output {
-    let mut child = Command::new(env!("CARGO_BIN_EXE_dpop-gate"))
+    let mut child = Command::new(binary())
         .args(arguments)
         .env_remove("DPOP_GATE_CONFIG")
         .stdin(Stdio::piped())

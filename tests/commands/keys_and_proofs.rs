@@ -5,13 +5,14 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
+use crate::program::binary;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use dpop_gate::jose::{Algorithm, Compact, PublicKey, StrictValue};
 use serde_json::Value;
 
 fn gate(arguments: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_dpop-gate")).args(arguments).output().unwrap()
+    Command::new(binary()).args(arguments).output().unwrap()
 }
 
 fn keygen(folder: &Path, algorithm: &str) -> (String, String) {
@@ -119,12 +120,8 @@ fn a_reader_that_goes_away_is_no_error() {
     let folder = tempfile::tempdir().unwrap();
     let (path, _) = keygen(folder.path(), "ES256");
     let arguments = ["proof", "--key", &path, "--method", "GET", "--url", "https://a.example/", "--count", "100000"];
-    let mut process = Command::new(env!("CARGO_BIN_EXE_dpop-gate"))
-        .args(arguments)
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
+    let mut process =
+        Command::new(binary()).args(arguments).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     drop(process.stdout.take());
     let ended = process.wait_with_output().unwrap();
     assert!(ended.status.success() && ended.stderr.is_empty(), "{ended:?}");

@@ -9,5 +9,6 @@ mod demo_clients;
 mod demo_process;
 mod explain;
 mod keys_and_proofs;
+mod program;
 mod readme;
 mod request;

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::process::Command;
 
+use crate::program::binary;
 use serde_json::Value;
 
 const README: &str = include_str!("../../README.md");
@@ -145,7 +146,7 @@ fn every_command_is_in_the_table_and_its_help_has_an_example() {
 }
 
 fn output(arguments: &[&str]) -> String {
-    let output = Command::new(env!("CARGO_BIN_EXE_dpop-gate")).args(arguments).output().unwrap();
+    let output = Command::new(binary()).args(arguments).output().unwrap();
     assert!(output.status.success(), "{arguments:?}");
     String::from_utf8(output.stdout).unwrap()
 }

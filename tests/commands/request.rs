@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 
 #[cfg(feature = "demo")]
 use crate::demo_process::Demo;
+use crate::program::binary;
 
 const CANARY: &str = "canary-0123456789-canary-0123456789";
 
@@ -21,7 +22,7 @@ fn request(arguments: &[&str]) -> Output {
 }
 
 fn request_with(arguments: &[&str], stdin: &[u8], environment: &[(&str, &str)]) -> Output {
-    let mut child = Command::new(env!("CARGO_BIN_EXE_dpop-gate"))
+    let mut child = Command::new(binary())
         .arg("request")
         .args(arguments)
         .envs(environment.iter().copied())

@@ -7,6 +7,7 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use super::tools::{deployed, output};
+use crate::program::binary;
 
 /// As stated in deploy/README.md.
 const EXPOSURE: &str = "1.4";
@@ -18,7 +19,7 @@ fn the_unit_is_sound_and_as_closed_as_stated() {
     let text = fs::read_to_string(deployed("systemd/dpop-gate.service")).unwrap();
     let socket = folder.path().join("dpop-gate.socket");
     fs::copy(deployed("systemd/dpop-gate.socket"), &socket).unwrap();
-    fs::write(&unit, text.replace("/usr/local/bin/dpop-gate", env!("CARGO_BIN_EXE_dpop-gate"))).unwrap();
+    fs::write(&unit, text.replace("/usr/local/bin/dpop-gate", binary())).unwrap();
     // It exits 0 with complaints.
     let verified = Command::new("systemd-analyze").arg("verify").args([&unit, &socket]).output().unwrap();
     let said = String::from_utf8_lossy(&verified.stderr);
@@ -51,7 +52,7 @@ fn a_socket_that_systemd_holds_is_listened_on() {
         .arg(format!("--listen={address}"))
         .arg(format!("--listen={}", path.display()))
         .arg(format!("--listen={unnamed}"))
-        .args([env!("CARGO_BIN_EXE_dpop-gate"), "run", "--config", "gate.yaml"])
+        .args([binary(), "run", "--config", "gate.yaml"])
         .current_dir(folder.path())
         .stdin(Stdio::null())
         .stderr(log)

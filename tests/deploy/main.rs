@@ -7,4 +7,6 @@ mod host;
 mod image;
 mod kubernetes;
 mod observability;
+#[path = "../commands/program.rs"]
+mod program;
 mod tools;

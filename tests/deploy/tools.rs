@@ -1,5 +1,6 @@
 //! The programs that these tests call.
 
+use crate::program::binary;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -32,7 +33,7 @@ pub fn output(command: &mut Command) -> String {
 
 /// The program under test.
 pub fn gate() -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_dpop-gate"));
+    let mut command = Command::new(binary());
     command.env_remove("DPOP_GATE_CONFIG").stdin(Stdio::null());
     command
 }

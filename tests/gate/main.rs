@@ -20,6 +20,8 @@ mod interop;
 mod journey;
 mod observability;
 mod operations;
+#[path = "../commands/program.rs"]
+mod program;
 mod proxies;
 mod refusals;
 mod replay;

@@ -14,20 +14,19 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use super::{Answer, SOON, exchange, now, until};
+use crate::program::binary;
 
 /// Shortest secret that is looked for in logs, in bytes.
 pub(super) const SECRET_BYTES: usize = 20;
 
-const BINARY: &str = env!("CARGO_BIN_EXE_dpop-gate");
-
 /// Runs the program to its end.
 pub fn run(arguments: &[&str]) -> Output {
-    Command::new(BINARY).args(arguments).stdin(Stdio::null()).output().unwrap()
+    Command::new(binary()).args(arguments).stdin(Stdio::null()).output().unwrap()
 }
 
 /// Runs the program to its end, with that to read on standard input.
 pub fn run_with(arguments: &[&str], input: &[u8]) -> Output {
-    let mut child = Command::new(BINARY)
+    let mut child = Command::new(binary())
         .args(arguments)
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
@@ -105,7 +104,7 @@ impl Gates {
     async fn spawn(&self, environment: &[(&str, String)]) -> Gate {
         let config = self.path("gate.yaml");
         let wanted = doors(&config);
-        let mut child = Command::new(BINARY)
+        let mut child = Command::new(binary())
             .args(&self.arguments)
             .arg("--config")
             .arg(&config)
