@@ -1,8 +1,9 @@
 //! `dpop-gate demo` as a newcomer meets it: what it prints is pasted into a shell, word for word.
 
-use crate::program::binary;
 use std::io::{BufRead as _, BufReader, Read as _};
 use std::process::{Command, Stdio};
+
+use crate::program::binary;
 
 pub(crate) use super::demo_process::Demo;
 

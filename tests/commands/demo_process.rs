@@ -1,9 +1,10 @@
 //! `dpop-gate demo` as a process, on a free port. Shared by the tests of commands and those of pages.
 #![allow(dead_code, reason = "each of the two uses its own part")]
 
-use crate::program::binary;
 use std::io::{BufRead as _, BufReader};
 use std::process::{Child, Command, Stdio};
+
+use crate::program::binary;
 
 /// A running demo, ended with its owner.
 pub struct Demo {

@@ -1,8 +1,9 @@
 //! `explain` as an operator meets it, without a configuration; with one, see `tests/gate/explain.rs`.
 
-use crate::program::binary;
 use std::io::Write as _;
 use std::process::{Command, Output, Stdio};
+
+use crate::program::binary;
 
 const URL: &str = "https://api.example.com/orders/1";
 const TOKEN: &str = "an-opaque-token-0123456789";

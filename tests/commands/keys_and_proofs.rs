@@ -5,11 +5,12 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
-use crate::program::binary;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use dpop_gate::jose::{Algorithm, Compact, PublicKey, StrictValue};
 use serde_json::Value;
+
+use crate::program::binary;
 
 fn gate(arguments: &[&str]) -> Output {
     Command::new(binary()).args(arguments).output().unwrap()

@@ -4,8 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::process::Command;
 
-use crate::program::binary;
 use serde_json::Value;
+
+use crate::program::binary;
 
 const README: &str = include_str!("../../README.md");
 

@@ -1,8 +1,9 @@
 //! The programs that these tests call.
 
-use crate::program::binary;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+
+use crate::program::binary;
 
 pub fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))

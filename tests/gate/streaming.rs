@@ -24,6 +24,21 @@ async fn connect(client: &Client) -> TcpStream {
     soon("a connection", TcpStream::connect(client.address())).await.unwrap()
 }
 
+/// Sends the head of a call, and waits with its body for `100 Continue`.
+async fn asks(client: &Client, call: Call<'_>) -> Raw {
+    let mut raw = Raw::connect(client.address()).await;
+    raw.write(call.header("expect", "100-continue").prepare().head() + "\r\n").await;
+    raw
+}
+
+/// Waits until the gate has so many connections of clients.
+async fn connected(world: &World, number: f64) {
+    until("the connections", || async {
+        ((world.gate.metric("dpop_gate_connections", &[]).await - number).abs() < 0.5).then_some(())
+    })
+    .await;
+}
+
 /// The next piece of a body.
 async fn next(response: &mut Response<Incoming>) -> Option<Bytes> {
     loop {
@@ -121,10 +136,7 @@ async fn trailers_bring_no_identity() {
 async fn who_asks_before_sending_is_told_to_go_on_or_why_not() {
     let world = World::start().await;
     let client = world.client().await;
-    let expecting =
-        |call: Call<'_>| call.header("expect", "100-continue").header("content-length", "5").prepare().head() + "\r\n";
-    let mut raw = Raw::connect(client.address()).await;
-    raw.write(expecting(client.post("/orders/swallow", ""))).await;
+    let mut raw = asks(&client, client.post("/orders/swallow", "").header("content-length", "5")).await;
     let go_on = raw.read_until("\r\n\r\n").await;
     assert!(go_on.starts_with("HTTP/1.1 100"), "{go_on}");
     raw.write("hello").await;
@@ -132,8 +144,8 @@ async fn who_asks_before_sending_is_told_to_go_on_or_why_not() {
     assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
     assert_eq!((world.upstream.last().body_bytes, world.upstream.last().header("expect")), (5, Some("100-continue")));
 
-    let mut raw = Raw::connect(client.address()).await;
-    raw.write(expecting(client.post("/orders/swallow", "").proofs(&[]))).await;
+    let unproved = client.post("/orders/swallow", "").proofs(&[]).header("content-length", "5");
+    let mut raw = asks(&client, unproved).await;
     let answer = raw.read_until("\r\n\r\n").await;
     assert!(answer.starts_with("HTTP/1.1 401"), "{answer}");
 }
@@ -144,9 +156,7 @@ async fn an_upstream_that_wants_no_body_gets_none() {
     let world = World::start().await;
     let client = world.client().await;
     for framing in [("content-length", "1000000"), ("transfer-encoding", "chunked")] {
-        let call = client.post("/orders/teapot", "").header("expect", "100-continue").header(framing.0, framing.1);
-        let mut raw = Raw::connect(client.address()).await;
-        raw.write(call.prepare().head() + "\r\n").await;
+        let mut raw = asks(&client, client.post("/orders/teapot", "").header(framing.0, framing.1)).await;
         let answer = raw.read_to_end().await;
         assert!(answer.starts_with("HTTP/1.1 418") && answer.contains("connection: close"), "{answer}");
         assert!(answer.ends_with("\r\nshort and stout\r\n0\r\n\r\n"), "{answer}");
@@ -164,9 +174,7 @@ async fn an_upstream_that_wants_no_body_gets_none() {
 async fn who_sends_without_having_been_asked_is_heard() {
     let world = World::start().await;
     let client = world.client().await;
-    let call = client.post("/orders/echo", "").header("expect", "100-continue").header("content-length", "5");
-    let mut raw = Raw::connect(client.address()).await;
-    raw.write(call.prepare().head() + "\r\n").await;
+    let mut raw = asks(&client, client.post("/orders/echo", "").header("content-length", "5")).await;
     let answer = raw.read_until("\r\n\r\n").await;
     assert!(answer.starts_with("HTTP/1.1 200") && answer.contains("connection: close"), "{answer}");
     raw.write("hello").await;
@@ -178,15 +186,12 @@ async fn who_sends_without_having_been_asked_is_heard() {
 async fn a_client_that_leaves_while_it_waits_is_not_kept() {
     let world = World::start().await;
     let client = world.client().await;
-    let call = client.post("/orders/events", "").header("expect", "100-continue").header("content-length", "5");
-    let mut raw = Raw::connect(client.address()).await;
-    raw.write(call.prepare().head() + "\r\n").await;
+    connected(&world, 0.0).await;
+    let mut raw = asks(&client, client.post("/orders/events", "").header("content-length", "5")).await;
     raw.read_until("data: first").await;
+    connected(&world, 1.0).await;
     drop(raw);
-    until("the end of its connection", || async {
-        (world.gate.metric("dpop_gate_connections", &[]).await <= 1.0).then_some(())
-    })
-    .await;
+    connected(&world, 0.0).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -420,14 +425,13 @@ async fn many_streams_share_an_http2_connection() {
 async fn a_download_ends_with_its_client() {
     let world = World::start().await;
     let client = world.client().await;
+    connected(&world, 0.0).await;
     let mut raw = Raw::connect(client.address()).await;
     raw.write(client.get("/orders/download").prepare().head() + "\r\n").await;
     raw.read_until("\r\n\r\n").await;
+    connected(&world, 1.0).await;
     drop(raw);
-    until("the connection to be gone", || async {
-        (world.gate.metric("dpop_gate_connections", &[]).await <= 1.0).then_some(())
-    })
-    .await;
+    connected(&world, 0.0).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

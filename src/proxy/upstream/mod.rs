@@ -7,8 +7,8 @@
 //!   still while the client is the one to send the next piece; the server's own limits bound slow clients. Bodies
 //!   stream in both directions with back-pressure and without a limit.
 //! - A client that sends its body on `100 Continue` waits for the upstream's word (see `expect`). Other interim
-//!   responses (1xx) end here. Towards HTTP/1.1 hyper sends only those trailers that the
-//!   request's `Trailer` header names; HTTP/2 sends all.
+//!   responses (1xx) end here.
+//! - Towards HTTP/1.1 hyper sends only those trailers that the request's `Trailer` header names; HTTP/2 sends all.
 
 mod balance;
 mod body;
