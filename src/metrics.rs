@@ -208,7 +208,7 @@ impl Metrics {
         registry.register(Box::new(jwks_refreshed.clone()))?;
         let signatures = counters(
             "dpop_gate_signatures_checked_total",
-            "Signatures checked, by a table for the key or by the library alone.",
+            "Signatures checked: by a table for the key, by the curve's arithmetic without one, or by the library.",
             &["by"],
         )?;
         let built = IntCounter::new("dpop_gate_key_tables_built_total", "Tables made for keys that came back.")?;
@@ -241,6 +241,7 @@ impl Metrics {
                 held: gauge("dpop_gate_key_tables", "Tables held for clients' keys.")?,
                 built,
                 by_table: signatures.with_label_values(&["table"]),
+                by_curve: signatures.with_label_values(&["curve"]),
                 by_library: signatures.with_label_values(&["library"]),
             },
             connections: gauge("dpop_gate_connections", "Open client connections.")?,
@@ -439,7 +440,9 @@ pub struct KeyTableMetrics {
     pub built: IntCounter,
     /// Signatures checked with a table.
     pub by_table: IntCounter,
-    /// Signatures checked without.
+    /// Signatures checked by the same arithmetic without a table.
+    pub by_curve: IntCounter,
+    /// Signatures checked by the library.
     pub by_library: IntCounter,
 }
 
@@ -539,6 +542,7 @@ mod tests {
             "dpop_gate_jwks_refreshed_timestamp_seconds{issuer=\"https://id.example.com\"} 1800000000",
             "dpop_gate_key_tables 0",
             "dpop_gate_key_tables_built_total 0",
+            "dpop_gate_signatures_checked_total{by=\"curve\"} 0",
             "dpop_gate_signatures_checked_total{by=\"library\"} 0",
             "dpop_gate_signatures_checked_total{by=\"table\"} 0",
             "dpop_gate_traces_total{result=\"dropped\"} 1",

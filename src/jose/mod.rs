@@ -13,7 +13,7 @@ mod thumbprint;
 
 pub use algorithm::Algorithm;
 pub(crate) use base64url::{decode_fixed, encode_32};
-pub use es256::{KeyTable, TableSize};
+pub use es256::{Curve, KeyTable, TableSize};
 pub(crate) use jwk::JwkMembers;
 pub use jws::{Compact, CompactError};
 pub use private::{PrivateKey, PrivateKeyError};

@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use thiserror::Error;
 
 use super::jwk::{JwkMembers, Member, Operations};
-use super::{Algorithm, KeyTable, StrictValue, TableSize, Thumbprint, base64url, es256};
+use super::{Algorithm, Curve, KeyTable, StrictValue, TableSize, Thumbprint, base64url, es256};
 
 /// RSA moduli have at least this many bits (RFC 7518 section 3.3) ...
 const MIN_RSA_BITS: usize = 2048;
@@ -174,6 +174,17 @@ impl PublicKey {
             }
         };
         verified.is_ok()
+    }
+
+    /// The same by this project's own arithmetic, for a P-256 key; by the library for any other.
+    #[must_use]
+    pub fn verify_on(&self, curve: Curve, algorithm: Algorithm, message: &[u8], signature: &[u8]) -> bool {
+        match &self.material {
+            Material::P256(point) => self.allows(algorithm) && curve.verify(point, message, signature),
+            Material::P384(_) | Material::Ed25519(_) | Material::Rsa { .. } => {
+                self.verify(algorithm, message, signature)
+            }
+        }
     }
 }
 

@@ -4,7 +4,7 @@ use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::sync::{Arc, OnceLock};
 use std::thread;
 
-use crate::jose::{KeyTable, PublicKey, TableSize};
+use crate::jose::{Curve, KeyTable, PublicKey, TableSize};
 use crate::metrics::KeyTableMetrics;
 
 use super::Pinned;
@@ -15,6 +15,8 @@ const QUEUE: usize = 256;
 
 /// A table that is due.
 pub(super) enum Job {
+    /// The generator's.
+    Curve(Arc<OnceLock<Curve>>),
     /// For a client's key.
     Client(Box<PublicKey>),
     /// For an issuer's.
@@ -63,6 +65,10 @@ fn start(tables: Arc<Tables<KeyTable>>, metrics: KeyTableMetrics) -> Option<Sync
 
 fn make(job: Job, tables: &Tables<KeyTable>, metrics: &KeyTableMetrics) {
     match job {
+        Job::Curve(curve) => {
+            // Asked for once: nobody else sets it.
+            let _ = curve.set(Curve::prepare());
+        }
         Job::Client(key) => match key.table(tables.size()) {
             Some(table) => {
                 metrics.built.inc();

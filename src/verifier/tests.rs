@@ -26,10 +26,30 @@ fn key(algorithm: Algorithm) -> (PublicKey, Vec<u8>) {
     (key.public().clone(), signature)
 }
 
-/// Tables made, checks by table, checks by library.
+/// Tables made, checks by table, checks without.
 fn counts(verifier: &Verifier) -> (u64, u64, u64) {
-    let metrics = &verifier.metrics;
-    (metrics.built.get(), metrics.by_table.get(), metrics.by_library.get())
+    let (by_curve, by_library) = without_table(verifier);
+    (verifier.metrics.built.get(), verifier.metrics.by_table.get(), by_curve + by_library)
+}
+
+/// Checks without a table: by the curve's arithmetic, and by the library.
+fn without_table(verifier: &Verifier) -> (u64, u64) {
+    (verifier.metrics.by_curve.get(), verifier.metrics.by_library.get())
+}
+
+#[test]
+fn the_first_check_is_the_librarys_and_those_of_other_strangers_are_the_curves() {
+    let verifier = verifier(10, 100);
+    for number in 0..5 {
+        let (key, signature) = key(Algorithm::Es256);
+        assert!(verifier.verify(&key, Algorithm::Es256, MESSAGE, &signature));
+        assert_eq!(without_table(&verifier), (number * 7, 1));
+        assert!(!verifier.verify(&key, Algorithm::Es256, b"another", &signature));
+        for wrong in [signature.get(1..).unwrap(), &[0; 64], &[1; 64], &[]] {
+            assert!(!verifier.verify(&key, Algorithm::Es256, MESSAGE, wrong));
+        }
+        assert!(verifier.verify(&key, Algorithm::Es256, MESSAGE, &signature));
+    }
 }
 
 #[test]
@@ -98,19 +118,19 @@ fn other_algorithms_are_the_librarys() {
         for _ in 0..3 {
             assert!(verifier.verify(&key, algorithm, MESSAGE, &signature));
         }
-        assert_eq!(counts(&verifier), (0, 0, 3), "{algorithm:?}");
+        assert_eq!((counts(&verifier), without_table(&verifier)), ((0, 0, 3), (0, 3)), "{algorithm:?}");
     }
 }
 
 #[test]
-fn no_entries_means_no_tables_at_all() {
+fn no_entries_means_no_arithmetic_of_our_own_at_all() {
     let (verifier, (key, signature)) = (verifier(0, 1), key(Algorithm::Es256));
     let pinned = Arc::new(Pinned::default());
     for _ in 0..3 {
         assert!(verifier.verify(&key, Algorithm::Es256, MESSAGE, &signature));
         assert!(verifier.verify_pinned(&pinned, &key, Algorithm::Es256, (MESSAGE, &signature), || true));
     }
-    assert_eq!(counts(&verifier), (0, 0, 6));
+    assert_eq!((counts(&verifier), without_table(&verifier)), ((0, 0, 6), (0, 6)));
 }
 
 #[test]
@@ -156,7 +176,7 @@ fn where_no_builder_takes_it_a_key_asks_again() {
         assert!(verifier.verify(&key, Algorithm::Es256, MESSAGE, &signature));
         assert!(verifier.verify_pinned(&pinned, &key, Algorithm::Es256, (MESSAGE, &signature), || true));
     }
-    assert_eq!(counts(&verifier), (0, 0, 20));
+    assert_eq!((counts(&verifier), without_table(&verifier)), ((0, 0, 20), (0, 20)));
     assert_eq!(pinned.good.load(Ordering::Relaxed), 0);
 }
 

@@ -96,6 +96,20 @@ proptest! {
     }
 
     #[test]
+    fn differences_before_the_reduction_are_those_after_it(
+        a in number(), b in number(), c in number(), d in number(),
+    ) {
+        let ((x, _), (y, _), (v, _), (w, _)) = (raw(&a), raw(&b), raw(&c), raw(&d));
+        prop_assert_eq!(x.wide_mul(&y).reduced(), x.mul(&y));
+        prop_assert_eq!(x.wide_square().reduced(), x.square());
+        prop_assert_eq!(x.wide_mul(&y).less(&v).reduced(), x.mul(&y).sub(&v));
+        prop_assert_eq!(x.wide_square().less(&v).less(&v).less(&w).reduced(), x.square().sub(&v).sub(&v).sub(&w));
+        prop_assert_eq!(x.wide_mul(&y).minus(&v.wide_mul(&w)).reduced(), x.mul(&y).sub(&v.mul(&w)));
+        prop_assert_eq!(x.wide_mul(&y).minus(&x.wide_mul(&y)).reduced(), Field::ZERO);
+        prop_assert_eq!(x.wide_square().minus(&v.wide_square()).reduced(), x.square().sub(&v.square()));
+    }
+
+    #[test]
     fn a_number_from_p_on_is_no_field_element(a in number()) {
         let below = a.iter().rev().lt(P.iter().rev());
         prop_assert_eq!(Field::from_bytes(&bytes(&a)).is_some(), below);
@@ -116,6 +130,17 @@ proptest! {
         prop_assert_eq!(x.half().add(&x.half()), x);
         let inverse = Option::<p256::Scalar>::from(theirs(&y).invert()).unwrap_or_default();
         prop_assert_eq!(bytes(x.times(&y.inverted()).limbs()), repr(theirs(&x) * inverse));
+    }
+}
+
+/// A difference of products that is below -p * 2^256, for which p has to be added twice.
+#[test]
+fn the_least_difference_of_products_is_right_too() {
+    let largest = raw(&[u64::MAX; 4]).0;
+    for (x, y) in [(Field::ZERO, Field::ZERO), (Field::ONE, Field::ZERO), (raw(&[1, 0, 0, 0]).0, raw(&[1, 0, 0, 0]).0)]
+    {
+        assert_eq!(x.wide_mul(&y).minus(&largest.wide_square()).reduced(), x.mul(&y).sub(&largest.square()));
+        assert_eq!(largest.wide_square().minus(&x.wide_mul(&y)).reduced(), largest.square().sub(&x.mul(&y)));
     }
 }
 

@@ -2,6 +2,7 @@
 //! "Fast and compact elliptic-curve cryptography", 2012).
 
 use super::field::{self, Field};
+use super::limbs;
 use super::point::{Affine, Jacobian};
 use super::scalar::Scalar;
 
@@ -85,7 +86,7 @@ impl<const TEETH: usize, const BLOCKS: usize> Comb<TEETH, BLOCKS> {
         let mut columns = [0; MAX_COLUMNS];
         for tooth in 0..TEETH {
             for (part, columns) in columns.chunks_mut(64).enumerate().take(Self::COLUMNS.div_ceil(64)) {
-                let bits = window(number.limbs(), tooth * Self::COLUMNS + part * 64);
+                let bits = limbs::window(number.limbs(), tooth * Self::COLUMNS + part * 64);
                 for (at, column) in columns.iter_mut().enumerate().take(Self::COLUMNS - part * 64) {
                     *column |= u16::from(bits >> at & 1 == 1) << tooth;
                 }
@@ -132,6 +133,13 @@ impl<const TEETH: usize, const BLOCKS: usize> Comb<TEETH, BLOCKS> {
         })
     }
 
+    /// What that column of a block chooses, which is always there.
+    #[inline(always)]
+    pub(super) fn entry(&self, block: usize, digits: &Digits, column: usize) -> Option<Affine> {
+        let (at, negative) = digits.at(block * Self::WIDTH + column);
+        self.entries.get(block * Self::ENTRIES + at).map(|entry| entry.negate_if(negative))
+    }
+
     /// What each column chooses in the first block and in the second, column by column.
     pub(super) fn chosen<'a>(&'a self, digits: &Digits) -> impl Iterator<Item = Pair<'a>> {
         const { assert!(BLOCKS == 2) };
@@ -144,7 +152,6 @@ impl<const TEETH: usize, const BLOCKS: usize> Comb<TEETH, BLOCKS> {
     }
 }
 
-#[cfg(any(test, target_arch = "x86_64"))]
 impl Digits {
     /// What that column chooses of its block; the columns are counted block by block.
     #[inline(always)]
@@ -153,6 +160,7 @@ impl Digits {
     }
 
     /// The same for all columns of each block.
+    #[cfg(target_arch = "x86_64")]
     #[inline(always)]
     pub(super) fn blocks(&self, width: usize) -> impl Iterator<Item = impl Iterator<Item = (usize, bool)>> {
         self.0.chunks_exact(width).map(|digits| digits.iter().copied().map(read))
@@ -193,14 +201,6 @@ impl Pair<'_> {
         let ([one, other], [minus_one, minus_other]) = (self.entries, self.negative);
         one.negate_if(minus_one).add(&other.negate_if(minus_other), inverse)
     }
-}
-
-/// 64 bits of a number, from that bit on.
-fn window(number: &[u64; 4], from: usize) -> u64 {
-    let limb = |at: usize| number.get(at).copied().unwrap_or_default();
-    let (at, shift) = (from / 64, from % 64);
-    let low = limb(at) >> shift;
-    if shift == 0 { low } else { low | limb(at + 1) << (64 - shift) }
 }
 
 pub(super) fn to_affine(point: &Jacobian) -> Affine {

@@ -89,7 +89,7 @@ impl Field {
         Self(sum)
     }
 
-    #[inline(always)]
+    #[cfg(test)]
     pub(super) const fn double(&self) -> Self {
         self.add(self)
     }
@@ -136,6 +136,18 @@ impl Field {
         reduce(&limbs::square(&self.0))
     }
 
+    /// The product before its reduction.
+    #[inline(always)]
+    pub(super) const fn wide_mul(&self, other: &Self) -> Wide {
+        Wide(limbs::product(&self.0, &other.0))
+    }
+
+    /// The square before its reduction.
+    #[inline(always)]
+    pub(super) const fn wide_square(&self) -> Wide {
+        Wide(limbs::square(&self.0))
+    }
+
     /// 1 divided by it; zero for zero.
     pub(super) fn invert(&self) -> Self {
         // The inverse of a * 2^256 is a^-1 * 2^-256; times 2^768 / 2^256 that is a^-1 * 2^256.
@@ -143,8 +155,46 @@ impl Field {
     }
 }
 
+/// A product before its reduction: to subtract here costs less than afterwards.
+#[derive(Clone, Copy)]
+pub(super) struct Wide([u64; 8]);
+
+impl Wide {
+    /// Less a number. Of the upper half, which the reduction leaves as it is, so that the processor does both at once.
+    #[inline(always)]
+    pub(super) const fn less(&self, other: &Field) -> Self {
+        let [t0, t1, t2, t3, t4, t5, t6, t7] = self.0;
+        let Field([t4, t5, t6, t7]) = Field([t4, t5, t6, t7]).sub(other);
+        Self([t0, t1, t2, t3, t4, t5, t6, t7])
+    }
+
+    /// Less another product, with one reduction for both.
+    ///
+    /// Bounds: a difference that is negative is above -2^512, and p * 2^256 makes it more than -2^480, which is negative
+    /// once in 2^32 times at most, and then above zero with p * 2^256 once more.
+    #[inline(always)]
+    pub(super) const fn minus(&self, other: &Self) -> Self {
+        let ([t0, t1, t2, t3, t4, t5, t6, t7], [o0, o1, o2, o3, o4, o5, o6, o7]) = (self.0, other.0);
+        let ([t0, t1, t2, t3], borrow) = limbs::sub(&[t0, t1, t2, t3], &[o0, o1, o2, o3]);
+        let ([t4, t5, t6, t7], borrow) = limbs::sub_with(&[t4, t5, t6, t7], &[o4, o5, o6, o7], borrow);
+        let ([t4, t5, t6, t7], carry) = limbs::add(&[t4, t5, t6, t7], &p_if(borrow));
+        if borrow != carry {
+            cold_path();
+            let ([t4, t5, t6, t7], _) = limbs::add(&[t4, t5, t6, t7], &P);
+            return Self([t0, t1, t2, t3, t4, t5, t6, t7]);
+        }
+        Self([t0, t1, t2, t3, t4, t5, t6, t7])
+    }
+
+    #[inline(always)]
+    pub(super) const fn reduced(&self) -> Field {
+        reduce(&self.0)
+    }
+}
+
 /// The inverses of all, for one inversion and three multiplications each (Montgomery's trick), with as much space
 /// beside them; false, and nothing said of any, if one of them is zero.
+#[inline(always)]
 pub(super) fn invert_all(numbers: &mut [Field], space: &mut [Field]) -> bool {
     let mut product = Field::ONE;
     for (number, before) in numbers.iter().zip(space.iter_mut()) {

@@ -40,7 +40,13 @@ pub(super) const fn add(a: &Limbs, b: &Limbs) -> (Limbs, u64) {
 /// `a - b`, and the borrow.
 #[inline(always)]
 pub(super) const fn sub(a: &Limbs, b: &Limbs) -> (Limbs, u64) {
-    let (l0, borrow) = sbb(a[0], b[0], 0);
+    sub_with(a, b, 0)
+}
+
+/// `a - b - borrow`, and the borrow.
+#[inline(always)]
+pub(super) const fn sub_with(a: &Limbs, b: &Limbs, borrow: u64) -> (Limbs, u64) {
+    let (l0, borrow) = sbb(a[0], b[0], borrow);
     let (l1, borrow) = sbb(a[1], b[1], borrow);
     let (l2, borrow) = sbb(a[2], b[2], borrow);
     let (l3, borrow) = sbb(a[3], b[3], borrow);
@@ -120,6 +126,15 @@ pub(super) const fn square(a: &Limbs) -> [u64; 8] {
     let (t6, carry) = adc(t6, l3, carry);
     let (t7, _) = adc(t7, h3, carry);
     [t0, t1, t2, t3, t4, t5, t6, t7]
+}
+
+/// 64 bits of a number, from that bit on.
+#[inline(always)]
+pub(super) fn window(number: &Limbs, from: usize) -> u64 {
+    let limb = |at: usize| number.get(at).copied().unwrap_or_default();
+    let (at, shift) = (from / 64, from % 64);
+    let low = limb(at) >> shift;
+    if shift == 0 { low } else { low | limb(at + 1) << (64 - shift) }
 }
 
 /// From 32 bytes, big-endian.

@@ -46,6 +46,12 @@ impl Scalar {
         &self.0
     }
 
+    /// So many bits from that one on, fewer than 64; those that there are not are zero.
+    #[inline(always)]
+    pub(super) fn bits(&self, from: usize, count: usize) -> u64 {
+        limbs::window(&self.0, from) & ((1 << count) - 1)
+    }
+
     pub(super) fn is_zero(&self) -> bool {
         self.0 == [0; 4]
     }

@@ -6,10 +6,12 @@ use aws_lc_rs::signature::{
 };
 
 use super::super::comb::Comb;
+use super::super::curve::{Curve, Generator};
 use super::super::field::Field;
 use super::super::limbs::{self, Limbs};
 use super::super::point::Affine;
 use super::super::scalar::{N, Scalar};
+use super::super::windows::Windows;
 use super::super::{KeyTable, TableSize};
 use super::{Key, Kind, Seen, Signed, affine, bytes, flip, product, x_of};
 
@@ -99,6 +101,9 @@ impl Cases {
         for kind in [Kind::DoubledAtLast, Kind::InfinityBefore] {
             self.meeting(kind, size);
         }
+        for kind in [Kind::LastDoubled, Kind::InfinityBeforeLast, Kind::DigitDoubled, Kind::DigitOpposite] {
+            self.meeting_without_a_table(kind, size);
+        }
         for kind in [Kind::LaneDoubled, Kind::LaneOpposite, Kind::PartnersEqual, Kind::PartnersOpposite] {
             self.meeting_in_lanes(kind, size);
         }
@@ -116,15 +121,19 @@ impl Cases {
     fn signed(&mut self, size: TableSize) {
         let pair = EcdsaKeyPair::generate(&ECDSA_P256_SHA256_FIXED_SIGNING).unwrap();
         let point: [u8; 65] = pair.public_key().as_ref().try_into().unwrap();
-        let affine =
-            Affine::from_coordinates(point[1..33].try_into().unwrap(), point[33..].try_into().unwrap()).unwrap();
-        let tables = [KeyTable::new(&point, size).unwrap(), KeyTable::by_pairs(&affine, size)];
+        let affine = Affine::from_sec1(&point).unwrap();
+        let (tables, curve) =
+            ([KeyTable::new(&point, size), Some(KeyTable::by_pairs(&affine, size))], Curve::prepare());
         for _ in 0..ROUNDS {
             let message = self.next().to_be_bytes();
             let signature = pair.sign(&self.random, &message).unwrap();
             let library = UnparsedPublicKey::new(&ECDSA_P256_SHA256_FIXED, &point).verify(&message, signature.as_ref());
-            for (way, table) in ["the fastest", "by pairs"].into_iter().zip(&tables) {
-                let own = table.verify(&message, signature.as_ref());
+            let [fastest, by_pairs] = tables.each_ref().map(|table| {
+                let table = table.as_ref().unwrap();
+                table.verify(&message, signature.as_ref())
+            });
+            let without = curve.verify(&point, &message, signature.as_ref());
+            for (way, own) in [("the fastest", fastest), ("by pairs", by_pairs), ("without a table", without)] {
                 assert!(own == library.is_ok(), "{own} {way} under {point:02x?} for {message:02x?}");
             }
             self.seen.count(Kind::Signed, library.is_ok());
@@ -191,6 +200,25 @@ impl Cases {
         let total = if kind == Kind::DoubledAtLast { last.add(&last) } else { last };
         let multiple = total.sub(&u1).times(&u2.inverted());
         self.under_multiple(kind, &multiple, (&u1, &u2), size);
+    }
+
+    /// The last three additions without a table: the key's last digit times the key, then what the last column of each
+    /// block of the generator's comb chooses.
+    fn meeting_without_a_table(&mut self, kind: Kind, size: TableSize) {
+        let (u1, u2) = (self.scalar(), if self.below(2) == 0 { self.scalar() } else { self.special() });
+        let [first, last] = [0, 1].map(|block| Generator::multiple_of(&Generator::digits(&u1), block, 0));
+        let digit = Windows::of(&u2).last_digit();
+        let (of_key, of_generator) = match kind {
+            // The sum before the last: (u2 Q + u1 G) - last = last.
+            Kind::LastDoubled => (u2, last.add(&last).sub(&u1)),
+            Kind::InfinityBeforeLast => (u2, last.sub(&u1)),
+            // The sum before the last three: (u2 - digit) Q + (u1 - first - last) G = digit Q, or -digit Q.
+            Kind::DigitDoubled => (u2.sub(&digit).sub(&digit), first.add(&last).sub(&u1)),
+            _ => (u2, first.add(&last).sub(&u1)),
+        };
+        if !of_key.is_zero() {
+            self.under_multiple(kind, &of_generator.times(&of_key.inverted()), (&u1, &u2), size);
+        }
     }
 
     /// A lane's sum is m times a multiple of the key and another one of the generator. So there is an m with which one

