@@ -243,7 +243,8 @@ pub(super) struct Dpop {
 #[derive(Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub(super) struct KeyTables {
-    /// Clients' keys that may have one, 1 KiB each, the first more; 0 turns tables off, those of issuers' keys too.
+    /// Clients' keys that may have one, 1 KiB each, the first more; 0: none, not for issuers' keys either, and all
+    /// signatures are checked by AWS-LC.
     #[schemars(range(max = 1_000_000))]
     pub(super) entries: u64,
     /// Good signatures after which a key gets one.

@@ -57,3 +57,19 @@ async fn a_key_that_comes_back_gets_a_table_which_refuses_what_is_wrong_and_surv
     })
     .await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_key_without_a_table_is_checked_by_the_same_arithmetic() {
+    let world = World::start().await;
+    until("what a check under any key takes", || async {
+        assert_eq!(world.client().await.get("/orders/1").send().await.status, 200);
+        (checked(&world.gate, "curve").await > 0.0).then_some(())
+    })
+    .await;
+    let (stranger, before) = (world.client().await, checked(&world.gate, "curve").await);
+    let refused = stranger.get("/orders/1").proof(Jws::spoiled).send().await;
+    assert_eq!((refused.status, refused.error().as_str()), (401, "invalid_dpop_proof"));
+    assert_eq!(world.gate.refusals("bad_signature").await, 1.0);
+    assert_eq!(stranger.get("/orders/1").send().await.status, 200);
+    assert_eq!(checked(&world.gate, "curve").await - before, 2.0);
+}

@@ -170,8 +170,8 @@ impl Wide {
 
     /// Less another product, with one reduction for both.
     ///
-    /// Bounds: a difference that is negative is above -2^512, and p * 2^256 makes it more than -2^480, which is negative
-    /// once in 2^32 times at most, and then above zero with p * 2^256 once more.
+    /// Bounds: a difference that is negative is above -2^512, and with p * 2^256 it is above -2^480. Where that is
+    /// negative still, once in 2^32 times at most, p * 2^256 once more makes it positive, and below 2^512.
     #[inline(always)]
     pub(super) const fn minus(&self, other: &Self) -> Self {
         let ([t0, t1, t2, t3, t4, t5, t6, t7], [o0, o1, o2, o3, o4, o5, o6, o7]) = (self.0, other.0);

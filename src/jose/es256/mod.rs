@@ -1,6 +1,6 @@
 //! ES256 verification: under a key that comes back with a table of its multiples, for a fifth to a third of what the
-//! library's verification costs (which cannot know the key), or for an eighth to a fifth, by four lanes at a time; under
-//! any other for three quarters of it.
+//! library's verification costs (which cannot know the key), or for an eighth to a fifth, by four lanes at a time;
+//! under any other for three quarters of it.
 //!
 //! **For public data only.** Everything here takes time and touches memory as its numbers will have it: branches,
 //! tables read at places that the scalars choose, a division whose steps depend on what is divided. Whoever measures
