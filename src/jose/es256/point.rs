@@ -72,8 +72,8 @@ impl Jacobian {
 
     /// Twice the point. Right at infinity too: z stays zero. No point has y = 0, for the group's order is odd.
     ///
-    /// With three halves of x^2 - z^4 for the slope, z is half of what the textbooks have, and nothing has to be doubled
-    /// on the way.
+    /// With three halves of x^2 - z^4 for the slope, z is half of what the textbooks have, and nothing has to be
+    /// doubled on the way.
     #[inline(always)]
     pub(super) fn double_inlined(&self) -> Self {
         let Self { x, y, z } = self;

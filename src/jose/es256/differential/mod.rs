@@ -1,4 +1,5 @@
-//! The same signatures to the tables, to the arithmetic without one and to AWS-LC: whatever one says, the others must. `tests/curve` runs ten million.
+//! The same signatures to the tables, to the arithmetic without one and to AWS-LC: whatever one says, the others must.
+//! `tests/curve` runs ten million.
 #![allow(
     clippy::unwrap_used,
     clippy::panic,
