@@ -261,7 +261,6 @@ fn towards_client(
 ) -> Result<Response<Body>, Failure> {
     let accepted = match upgrade {
         Some(upgrade) => upgrade.accept(&mut response)?,
-        None if response.status().is_informational() => return Err(Unasked.into()),
         None => None,
     };
     let (mut parts, body) = response.into_parts();

@@ -123,7 +123,7 @@ impl Pool {
         if speaks_http2 {
             Ok(self.lease_shared(&Shared::handshake(io).await?, false))
         } else {
-            Ok(Lease::direct(self, Box::new(Direct::new(io)), false))
+            Ok(Lease::new(self, Link::Direct(Box::new(Direct::new(io))), false))
         }
     }
 
@@ -148,12 +148,10 @@ impl Pool {
     fn reuse_idle(self: &Arc<Self>, needs: Needs) -> Option<Lease> {
         let mut idle = lock(&self.idle);
         match needs {
-            Needs::Response => idle
-                .take_direct()
-                .map(|link| Lease::direct(self, link, true))
-                .or_else(|| idle.take_driven().map(|link| Lease::driven(self, link, true))),
-            Needs::BothWays => idle.take_driven().map(|link| Lease::driven(self, link, true)),
+            Needs::Response => idle.take_direct().map(Link::Direct).or_else(|| idle.take_driven().map(Link::Driven)),
+            Needs::BothWays => idle.take_driven().map(Link::Driven),
         }
+        .map(|link| Lease::new(self, link, true))
     }
 
     /// An idle connection that was used without hyper, and goes over to it.
@@ -176,13 +174,7 @@ impl Pool {
 
     fn lease_shared(self: &Arc<Self>, connection: &Arc<Shared>, reused: bool) -> Lease {
         connection.streams.fetch_add(1, Ordering::Relaxed);
-        Lease {
-            pool: Arc::clone(self),
-            link: Some(Link::Http2(Stream(Arc::clone(connection)))),
-            reused,
-            keep: MAX_IDLE_TIME,
-            is_cut_short: false,
-        }
+        Lease::new(self, Link::Http2(Stream(Arc::clone(connection))), reused)
     }
 
     async fn open(self: &Arc<Self>, wish: Wish, needs: Needs) -> Result<Lease, ConnectError> {
@@ -206,7 +198,7 @@ impl Pool {
         }
         if !speaks_http2 {
             return match needs {
-                Needs::Response => Ok(Lease::direct(self, Box::new(Direct::new(io)), false)),
+                Needs::Response => Ok(Lease::new(self, Link::Direct(Box::new(Direct::new(io))), false)),
                 Needs::BothWays => self.handshake(io).await,
             };
         }
@@ -224,7 +216,7 @@ impl Pool {
                 tracing::debug!(%error, "upstream connection ended");
             }
         });
-        Ok(Lease::driven(self, Driven { sender, task: task.abort_handle() }, false))
+        Ok(Lease::new(self, Link::Driven(Driven { sender, task: task.abort_handle() }), false))
     }
 
     fn put_back(self: &Arc<Self>, link: Driven, keep: Duration) {
@@ -323,24 +315,8 @@ pub(super) enum SendError {
 }
 
 impl Lease {
-    fn direct(pool: &Arc<Pool>, link: Box<Direct>, reused: bool) -> Self {
-        Self {
-            pool: Arc::clone(pool),
-            link: Some(Link::Direct(link)),
-            reused,
-            keep: MAX_IDLE_TIME,
-            is_cut_short: false,
-        }
-    }
-
-    fn driven(pool: &Arc<Pool>, link: Driven, reused: bool) -> Self {
-        Self {
-            pool: Arc::clone(pool),
-            link: Some(Link::Driven(link)),
-            reused,
-            keep: MAX_IDLE_TIME,
-            is_cut_short: false,
-        }
+    fn new(pool: &Arc<Pool>, link: Link, reused: bool) -> Self {
+        Self { pool: Arc::clone(pool), link: Some(link), reused, keep: MAX_IDLE_TIME, is_cut_short: false }
     }
 
     pub(super) fn is_http2(&self) -> bool {
