@@ -1,10 +1,11 @@
 //! Checks signatures, and knows the keys that come back: those get a table ([`KeyTable`]), with which a check costs a
-//! quarter of what the library's costs, or an eighth (design section 6). ES256 under any other key is checked by the
-//! same arithmetic ([`Curve`]) for three quarters of that, once the generator's table is there.
+//! quarter of what the library's costs, or an eighth (design section 6). ES256 under a client's key that has none is
+//! checked by the same arithmetic ([`Curve`]) for three quarters of that, once the generator's table is there; under an
+//! issuer's, of which there are few, by the library.
 //!
 //! Which keys get one is decided by good signatures only: whoever sends signatures that are wrong, or keys that are not
-//! their own, changes nothing here. What clients can reach is bounded: tables by [`Options::entries`], the memory of
-//! keys that have none yet by a multiple of it, the queue of the builder by a constant. The keys of issuers have a
+//! their own, changes nothing about that. What clients can reach is bounded: tables by [`Options::entries`], the memory
+//! of keys that have none yet by a multiple of it, the queue of the builder by a constant. The keys of issuers have a
 //! place of their own ([`Pinned`]), which no client can take from them.
 //!
 //! Other algorithms go to the library at once: RSA is cheap to check; Ed25519 (three quarters of ES256's cost in
@@ -29,7 +30,7 @@ use tables::{Sighting, Tables};
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Options {
     /// Tables of clients' keys held at once, 1 KiB each; a quarter of them 4 KiB, a sixty-fourth 16 KiB. 0: no tables
-    /// at all, not for issuers either, and none of this project's own arithmetic.
+    /// at all, not for issuers either, and every signature is checked by the library.
     pub entries: usize,
     /// Good signatures after which a key gets one.
     pub after: u32,
@@ -58,7 +59,7 @@ pub struct Pinned {
 }
 
 impl Verifier {
-    /// Without any table, and without a thread until the first one is due.
+    /// Without any table, and without a thread until the first signature under a key that may get one.
     pub fn new(options: Options, metrics: KeyTableMetrics) -> Self {
         Self::with(options, metrics, Builder::thread())
     }

@@ -2,6 +2,7 @@
 //! otherwise.
 #![allow(clippy::unwrap_used)]
 
+use std::sync::mpsc::sync_channel;
 use std::thread;
 
 use serde_json::Value;
@@ -123,7 +124,7 @@ fn other_algorithms_are_the_librarys() {
 }
 
 #[test]
-fn no_entries_means_no_arithmetic_of_our_own_at_all() {
+fn no_entries_means_that_the_library_checks_every_signature() {
     let (verifier, (key, signature)) = (verifier(0, 1), key(Algorithm::Es256));
     let pinned = Arc::new(Pinned::default());
     for _ in 0..3 {
@@ -178,6 +179,35 @@ fn where_no_builder_takes_it_a_key_asks_again() {
     }
     assert_eq!((counts(&verifier), without_table(&verifier)), ((0, 0, 20), (0, 20)));
     assert_eq!(pinned.good.load(Ordering::Relaxed), 0);
+}
+
+#[test]
+fn what_a_full_queue_refused_is_asked_for_again() {
+    let (sender, jobs) = sync_channel(1);
+    assert!(sender.try_send(Job::Curve(Arc::default())).is_ok());
+    let builder = Builder::Thread(OnceLock::from(Some(sender)));
+    let verifier = Verifier::with(Options { entries: 10, after: 100 }, metrics(), builder);
+    let (key, signature) = key(Algorithm::Es256);
+    let check = || assert!(verifier.verify(&key, Algorithm::Es256, MESSAGE, &signature));
+    check();
+    assert!(jobs.try_recv().is_ok() && jobs.try_recv().is_err(), "the queue was full");
+    check();
+    assert!(matches!(jobs.try_recv(), Ok(Job::Curve(_))));
+    check();
+    assert!(jobs.try_recv().is_err(), "once is enough");
+    assert_eq!(without_table(&verifier), (0, 3));
+}
+
+#[test]
+fn the_thread_prepares_the_curve_beside_the_requests() {
+    let verifier = Verifier::new(Options { entries: 10, after: 1000 }, metrics());
+    let (key, signature) = key(Algorithm::Es256);
+    while verifier.metrics.by_curve.get() == 0 {
+        assert!(verifier.verify(&key, Algorithm::Es256, MESSAGE, &signature));
+        assert!(!verifier.verify(&key, Algorithm::Es256, b"another", &signature));
+        thread::yield_now();
+    }
+    assert_eq!((verifier.metrics.built.get(), verifier.metrics.held.get()), (0, 0));
 }
 
 #[test]

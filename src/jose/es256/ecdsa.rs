@@ -49,4 +49,18 @@ mod tests {
         }
         assert!(has_x(&Field::small(7), &Field::ONE, &[7, 0, 0, 0]));
     }
+
+    #[test]
+    fn an_x_from_n_on_is_looked_for_below_p_only() {
+        let has = |x: u64, r: &[u64; 4]| has_x(&Field::small(x), &Field::ONE, r);
+        let p = [u64::MAX, 0xffff_ffff, 0, 0xffff_ffff_0000_0001];
+        for (x, limit) in (0..10).flat_map(|x| [(x, p), (x, [0; 4])]) {
+            // r + n is p + x, then 2^256 + x.
+            let (r, _) = limbs::add(&limbs::sub(&limit, &N).0, &[x, 0, 0, 0]);
+            assert!(!has(x, &r), "{x}");
+        }
+        let x = limbs::add(&N, &[3, 0, 0, 0]).0;
+        let x = Field::from_limbs(&x).unwrap_or(Field::ZERO);
+        assert!(has_x(&x, &Field::ONE, &[3, 0, 0, 0]) && !has_x(&x, &Field::ONE, &[4, 0, 0, 0]));
+    }
 }

@@ -43,12 +43,11 @@ pub(super) fn compute<C: Computation>(computation: C) -> C::Output {
     computation.compute()
 }
 
-#[cfg(test)]
+#[cfg(all(test, target_os = "linux", target_arch = "x86_64"))]
 mod tests {
     use super::*;
 
     #[test]
-    #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
     fn a_processor_that_has_it_is_known_to() {
         let told = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
         let flags = told.lines().find(|line| line.starts_with("flags")).unwrap_or_default();

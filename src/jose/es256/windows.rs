@@ -1,6 +1,6 @@
 //! Multiples of a point that has no table: the odd ones up to 15 are made at once, and the scalar is read by windows of
-//! five bits, each with a digit that is zero, or odd and has a sign (Koyama and Tsuruoka, CRYPTO 1992). It costs 256
-//! doublings; the generator's multiple comes with the last of them.
+//! five bits, each with a digit that is zero, or odd and has a sign (Koyama and Tsuruoka, CRYPTO 1992). It costs 252
+//! to 257 doublings; the generator's multiple comes with the last of them.
 
 use super::comb::Digits;
 use super::curve::Generator;

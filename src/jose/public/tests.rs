@@ -234,11 +234,16 @@ fn a_signature_of_every_algorithm_verifies_and_nothing_else_does() {
         assert_eq!(public.thumbprint(), key.public().thumbprint());
         let message = b"a message";
         let signature = key.sign(message).unwrap();
-        assert!(public.verify(algorithm, message, &signature), "{algorithm}");
+        let verify = |algorithm, message: &[u8], signature: &[u8]| {
+            let by_library = public.verify(algorithm, message, signature);
+            assert_eq!(public.verify_on(Curve::prepare(), algorithm, message, signature), by_library, "{algorithm}");
+            by_library
+        };
+        assert!(verify(algorithm, message, &signature), "{algorithm}");
 
-        assert!(!public.verify(algorithm, b"another message", &signature), "{algorithm}");
+        assert!(!verify(algorithm, b"another message", &signature), "{algorithm}");
         for other in Algorithm::ALL.into_iter().filter(|other| *other != algorithm) {
-            assert!(!public.verify(other, message, &signature), "{algorithm} taken as {other}");
+            assert!(!verify(other, message, &signature), "{algorithm} taken as {other}");
         }
         let longer = [&signature[..], &[0]].concat();
         let zeros = vec![0; signature.len()];
@@ -249,12 +254,12 @@ fn a_signature_of_every_algorithm_verifies_and_nothing_else_does() {
             ("zeros", &zeros),
             ("ones", &vec![0xff; signature.len()]),
         ] {
-            assert!(!public.verify(algorithm, message, bad), "{algorithm}: {what}");
+            assert!(!verify(algorithm, message, bad), "{algorithm}: {what}");
         }
         for at in (0..signature.len()).step_by(7) {
             let mut changed = signature.clone();
             changed[at] ^= 1;
-            assert!(!public.verify(algorithm, message, &changed), "{algorithm}: byte {at}");
+            assert!(!verify(algorithm, message, &changed), "{algorithm}: byte {at}");
         }
     }
 }
@@ -264,15 +269,19 @@ fn a_signature_of_every_algorithm_verifies_and_nothing_else_does() {
 fn an_ecdsa_signature_has_one_form() {
     let key = PrivateKey::generate(Algorithm::Es256).unwrap();
     let signature = key.sign(b"m").unwrap();
+    let verify = |signature: &[u8]| {
+        let by_curve = key.public().verify_on(Curve::prepare(), Algorithm::Es256, b"m", signature);
+        key.public().verify(Algorithm::Es256, b"m", signature) || by_curve
+    };
     let der = p256::ecdsa::Signature::from_slice(&signature).unwrap().to_der();
-    assert!(!key.public().verify(Algorithm::Es256, b"m", der.as_bytes()));
+    assert!(!verify(der.as_bytes()));
     let order: [u8; 32] = [
         0xff, 0xff, 0xff, 0xff, 0, 0, 0, 0, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xbc, 0xe6, 0xfa, 0xad,
         0xa7, 0x17, 0x9e, 0x84, 0xf3, 0xb9, 0xca, 0xc2, 0xfc, 0x63, 0x25, 0x51,
     ];
     for bad in [[0; 32], order] {
         for changed in [[&bad[..], &signature[32..]], [&signature[..32], &bad[..]]] {
-            assert!(!key.public().verify(Algorithm::Es256, b"m", &changed.concat()), "{bad:x?}");
+            assert!(!verify(&changed.concat()), "{bad:x?}");
         }
     }
 }

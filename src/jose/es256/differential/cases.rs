@@ -107,7 +107,7 @@ impl Cases {
         for kind in [Kind::LaneDoubled, Kind::LaneOpposite, Kind::PartnersEqual, Kind::PartnersOpposite] {
             self.meeting_in_lanes(kind, size);
         }
-        for kind in [Kind::HighX, Kind::WrappedX, Kind::SmallX] {
+        for kind in [Kind::HighX, Kind::WrappedX, Kind::OverflownX, Kind::SmallX] {
             self.recovered(kind, size);
         }
     }
@@ -207,6 +207,8 @@ impl Cases {
     fn meeting_without_a_table(&mut self, kind: Kind, size: TableSize) {
         let (u1, u2) = (self.scalar(), if self.below(2) == 0 { self.scalar() } else { self.special() });
         let [first, last] = [0, 1].map(|block| Generator::multiple_of(&Generator::digits(&u1), block, 0));
+        // An odd one has a last digit.
+        let u2 = if u2.bits(0, 1) == 0 { u2.add(&Scalar::ONE) } else { u2 };
         let digit = Windows::of(&u2).last_digit();
         let (of_key, of_generator) = match kind {
             // The sum before the last: (u2 Q + u1 G) - last = last.
@@ -304,6 +306,8 @@ impl Cases {
                 Kind::HighX => (limbs::add(&N, &offset).0, offset),
                 // r + n = p + offset.
                 Kind::WrappedX => (offset, limbs::add(&GAP, &offset).0),
+                // r + n = 2^256 + offset.
+                Kind::OverflownX => (offset, limbs::add(&limbs::sub(&[0; 4], &N).0, &offset).0),
                 _ => (offset, offset),
             };
             let r = Scalar::reduced(&bytes(&r));

@@ -71,6 +71,8 @@ enum Kind {
     HighXNotReduced,
     /// x of the sum is r + n - p: what a check that forgets p would take.
     WrappedX,
+    /// x of the sum is r + n - 2^256: what a check that forgets a carry would take.
+    OverflownX,
     /// x of the sum is small, and is r.
     SmallX,
 }
@@ -84,7 +86,7 @@ enum Expected {
 }
 
 impl Kind {
-    const ALL: [(Self, Expected); 25] = [
+    const ALL: [(Self, Expected); 26] = [
         (Self::Signed, Expected::Accepted),
         (Self::Constructed, Expected::Accepted),
         (Self::SignatureBit, Expected::Refused),
@@ -109,6 +111,7 @@ impl Kind {
         (Self::HighX, Expected::Accepted),
         (Self::HighXNotReduced, Expected::Refused),
         (Self::WrappedX, Expected::Refused),
+        (Self::OverflownX, Expected::Refused),
         (Self::SmallX, Expected::Accepted),
     ];
 }
@@ -122,7 +125,7 @@ struct Signed {
 }
 
 impl Signed {
-    /// For chosen u1, u2 and r: s = r / u2, e = u1 * s. `None` where there is none.
+    /// For chosen u1, u2 (not zero) and r: s = r / u2, e = u1 * s.
     fn with(u1: &Scalar, u2: &Scalar, r: &Scalar) -> Self {
         let s = r.times(&u2.inverted());
         let digest = product(u1, &s);

@@ -44,7 +44,7 @@ type Large = Comb<7, LANES>;
 const _: () =
     assert!(Generator::WIDTH < Tiny::WIDTH && Generator::WIDTH < Small::WIDTH && Generator::WIDTH < Large::WIDTH);
 
-/// 128 KiB, made when the first key gets a table.
+/// 128 KiB, made when the first key gets a table; beside those of [`Curve`](super::Curve).
 static GENERATOR: LazyLock<Box<[Entry]>> = LazyLock::new(|| entries(&Generator::new(&Affine::GENERATOR)));
 
 /// A key's table.
