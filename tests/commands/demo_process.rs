@@ -9,6 +9,8 @@ use crate::program::binary;
 /// A running demo, ended with its owner.
 pub struct Demo {
     process: Child,
+    /// For its files: it is killed, and cannot take them along.
+    _folder: tempfile::TempDir,
     /// All that it printed.
     pub guide: String,
 }
@@ -29,9 +31,11 @@ impl Demo {
     }
 
     fn run(listen: &str, arguments: &[&str]) -> Self {
+        let folder = tempfile::tempdir().unwrap();
         let mut process = Command::new(binary())
             .args(["demo", "--listen", listen])
             .args(arguments)
+            .env("TMPDIR", folder.path())
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
             .spawn()
@@ -44,7 +48,7 @@ impl Demo {
             guide.push_str(&line);
             guide.push('\n');
         }
-        Self { process, guide }
+        Self { process, _folder: folder, guide }
     }
 
     /// Where the gate is, as the guide says.
