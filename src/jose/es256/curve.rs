@@ -11,7 +11,9 @@ use super::point::Affine;
 use super::windows::{Sum, Windows};
 
 /// The generator's comb.
-pub(super) type Generator = Comb<11, 2>;
+pub(super) type Generator = Comb<11, BLOCKS>;
+/// Its blocks.
+pub(super) const BLOCKS: usize = 2;
 
 /// 128 KiB.
 static GENERATOR: OnceLock<Generator> = OnceLock::new();

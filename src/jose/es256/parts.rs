@@ -15,6 +15,11 @@ pub(super) fn zero() -> Scalar {
     Scalar::reduced(&[0; 32])
 }
 
+/// `a * b`, by inversions: nothing else makes a factor.
+pub(super) fn product(a: &Scalar, b: &Scalar) -> Scalar {
+    if b.is_zero() { *b } else { a.times(&Scalar::ONE.times(&b.inverted()).inverted()) }
+}
+
 impl Part {
     pub(super) fn add(&self, other: &Self) -> Self {
         Self { key: self.key.add(&other.key), generator: self.generator.add(&other.generator) }

@@ -1,9 +1,9 @@
 //! Multiples of a point that has no table: the odd ones up to 15 are made at once, and the scalar is read by windows of
-//! five bits, each with a digit that is zero, or odd and has a sign (Koyama and Tsuruoka, CRYPTO 1992). It costs 252
-//! to 257 doublings; the generator's multiple comes with the last of them.
+//! five bits, each with a digit that is zero, or odd and has a sign (Koyama and Tsuruoka, CRYPTO 1992). It costs up to
+//! 257 doublings; the generator's multiple comes with the last of them.
 
 use super::comb::Digits;
-use super::curve::Generator;
+use super::curve::{BLOCKS, Generator};
 use super::field::Field;
 use super::mulx::Computation;
 use super::point::{Affine, Jacobian};
@@ -15,9 +15,6 @@ const WINDOW: usize = 5;
 const MULTIPLES: usize = 1 << (WINDOW - 2);
 /// The bits of a scalar, and the carry out of the last window.
 const POSITIONS: usize = 257;
-
-/// Blocks of the generator's comb.
-const BLOCKS: usize = 2;
 
 /// A scalar as a sum of digits times powers of two. Digits are odd, between -15 and 15, and at least five places apart;
 /// or zero.
@@ -47,14 +44,13 @@ impl Windows {
         Self { digits, top }
     }
 
-    /// What the last addition of a multiple of the key adds.
+    /// The digit at that place, as a number.
     #[cfg(test)]
-    pub(super) fn last_digit(&self) -> Scalar {
-        let digit = self.at(0);
+    pub(super) fn digit(&self, place: usize) -> Scalar {
         let mut size = [0; 32];
-        size[31] = digit.unsigned_abs();
-        let size = Scalar::reduced(&size);
-        if digit < 0 { Scalar::reduced(&[0; 32]).sub(&size) } else { size }
+        size[31] = self.at(place).unsigned_abs();
+        let (zero, size) = (Scalar::reduced(&[0; 32]), Scalar::reduced(&size));
+        if self.at(place) < 0 { zero.sub(&size) } else { size }
     }
 
     /// The digit at that place.

@@ -9,11 +9,12 @@ use super::super::comb::Comb;
 use super::super::curve::{Curve, Generator};
 use super::super::field::Field;
 use super::super::limbs::{self, Limbs};
+use super::super::parts::product;
 use super::super::point::Affine;
 use super::super::scalar::{N, Scalar};
 use super::super::windows::Windows;
 use super::super::{KeyTable, TableSize};
-use super::{Key, Kind, Seen, Signed, affine, bytes, flip, product, x_of};
+use super::{Key, Kind, Seen, Signed, affine, bytes, flip, x_of};
 
 const P: Limbs = [u64::MAX, 0xffff_ffff, 0, 0xffff_ffff_0000_0001];
 /// p - n: an x from n on is less than this above it.
@@ -209,7 +210,7 @@ impl Cases {
         let [first, last] = [0, 1].map(|block| Generator::multiple_of(&Generator::digits(&u1), block, 0));
         // An odd one has a last digit.
         let u2 = if u2.bits(0, 1) == 0 { u2.add(&Scalar::ONE) } else { u2 };
-        let digit = Windows::of(&u2).last_digit();
+        let digit = Windows::of(&u2).digit(0);
         let (of_key, of_generator) = match kind {
             // The sum before the last: (u2 Q + u1 G) - last = last.
             Kind::LastDoubled => (u2, last.add(&last).sub(&u1)),

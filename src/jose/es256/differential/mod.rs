@@ -16,6 +16,7 @@ use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED, UnparsedPublicKey};
 
 use super::comb::Comb;
 use super::limbs::Limbs;
+use super::parts::product;
 use super::point::{Affine, Jacobian};
 use super::scalar::Scalar;
 use super::{Curve, KeyTable, TableSize};
@@ -250,16 +251,6 @@ fn affine(point: &Jacobian) -> Option<Affine> {
 fn x_of(point: &Jacobian) -> Option<Scalar> {
     let r = Scalar::reduced(&bytes(&affine(point)?.x.number()));
     (!r.is_zero()).then_some(r)
-}
-
-/// By inversions: nothing else makes a factor.
-fn product(a: &Scalar, b: &Scalar) -> Scalar {
-    if b.is_zero() {
-        return *b;
-    }
-    // a / (1 / b).
-    let inverse = Scalar::ONE.times(&b.inverted());
-    a.times(&inverse.inverted())
 }
 
 fn bytes(limbs: &Limbs) -> [u8; 32] {

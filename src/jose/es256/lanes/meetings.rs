@@ -7,7 +7,7 @@ use pulp::NullaryFnOnce as _;
 
 use super::{GENERATOR, Generator, LANES, Lanes, Multiple, Sum, Table};
 use crate::jose::es256::comb::{Comb, to_affine};
-use crate::jose::es256::parts::{Part, is, zero};
+use crate::jose::es256::parts::{Part, is, product, zero};
 use crate::jose::es256::point::Affine;
 use crate::jose::es256::scalar::Scalar;
 use crate::jose::es256::table::TableSize;
@@ -33,7 +33,7 @@ impl Meetings {
         let (_, z) = Sum { lanes, of_key: &of_key, of_generator: &of_generator }.call();
         assert_eq!(z.is_zero(), meet, "{size:?}: {place}");
         // u1 + u2 * key.
-        let of_u2 = u2.times(&Scalar::ONE.times(&key.inverted()).inverted());
+        let of_u2 = product(&u2, &key);
         assert!(is(&table.sum(&u1, &u2), &self.multiples.times(&u1.add(&of_u2))), "{size:?}: {place}");
         self.seen += 1;
     }

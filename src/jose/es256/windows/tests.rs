@@ -7,7 +7,8 @@ use proptest::prelude::*;
 use super::*;
 use crate::jose::es256::comb::{Comb, to_affine};
 use crate::jose::es256::curve::Curve;
-use crate::jose::es256::parts::{Part, is, zero};
+use crate::jose::es256::mulx;
+use crate::jose::es256::parts::{Part, is, product, zero};
 
 fn small(number: u64) -> Scalar {
     let mut bytes = [0; 32];
@@ -19,24 +20,13 @@ fn times(scalar: &Scalar) -> Jacobian {
     Comb::<6, 2>::new(&Affine::GENERATOR).times(scalar)
 }
 
-/// `a * b`: nothing but an inverse makes a factor.
-fn product(a: &Scalar, b: &Scalar) -> Scalar {
-    if b.is_zero() { zero() } else { a.times(&Scalar::ONE.times(&b.inverted()).inverted()) }
-}
-
-fn digit(windows: &Windows, place: usize) -> Scalar {
-    let digit = windows.at(place);
-    let size = small(u64::from(digit.unsigned_abs()));
-    if digit < 0 { zero().sub(&size) } else { size }
-}
-
 /// A key that is this multiple of the generator: whether its own multiple and the generator's come to the right sum.
 fn check(key: &Scalar, u1: &Scalar, u2: &Scalar, place: &str) {
     let point = to_affine(&times(key));
     let (digits, windows) = (Generator::digits(u1), Windows::of(u2));
     let sum = Sum { generator: Curve::prepare().generator(), u1: &digits, key: &point, u2: &windows };
     let expected = times(&u1.add(&product(u2, key)));
-    for sum in [crate::jose::es256::mulx::compute(Sum { ..sum }), sum.compute()] {
+    for sum in [mulx::compute(Sum { ..sum }), sum.compute()] {
         assert!(is(&(sum.x, sum.z), &expected), "{place}");
         // The opposite point has the same x.
         let (zz, ee) = (sum.z.square(), expected.z.square());
@@ -67,7 +57,7 @@ proptest! {
         let run = if ones { Scalar::power_of_two(from).sub(&Scalar::ONE) } else { Scalar::power_of_two(from) };
         for scalar in [Scalar::reduced(&number), run, zero().sub(&run)] {
             let windows = Windows::of(&scalar);
-            let sum = (0..POSITIONS).rev().fold(zero(), |sum, place| sum.add(&sum).add(&digit(&windows, place)));
+            let sum = (0..POSITIONS).rev().fold(zero(), |sum, place| sum.add(&sum).add(&windows.digit(place)));
             prop_assert_eq!(sum, scalar);
             let places: Vec<_> = (0..POSITIONS).filter(|place| windows.at(*place) != 0).collect();
             prop_assert!(places.iter().all(|place| windows.at(*place) & 1 == 1 && windows.at(*place).abs() < 16));
@@ -100,7 +90,7 @@ fn wherever_points_meet_the_sum_is_right() {
         let mut sum = Part { key: zero(), generator: zero() };
         for place in (0..POSITIONS).rev() {
             // All of it times what the doublings that are left will make of it.
-            let of_key = Part { key: product(&digit(&of_u2, place), &Scalar::power_of_two(place)), generator: zero() };
+            let of_key = Part { key: product(&of_u2.digit(place), &Scalar::power_of_two(place)), generator: zero() };
             let of_generator = |block| Part { key: zero(), generator: Generator::multiple_of(&of_u1, block, place) };
             let blocks = if place < Generator::WIDTH { BLOCKS } else { 0 };
             for next in std::iter::once(of_key).chain((0..blocks).map(of_generator)) {
